@@ -1,0 +1,1 @@
+"""A node: the provider and consumer of one site's resources."""

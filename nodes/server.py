@@ -1,0 +1,258 @@
+"""A node: one provider with its ledger, tables and managers, put together, run, and drained."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from nodes.pool_spec import PoolSpec
+from rear.domain.contract import Contract
+from rear.domain.reservation import Promises
+from rear.domain.state import State
+from rear.ledger.errors import LedgerError
+from rear.ledger.opening import Tip, become_writer
+from rear.ledger.sources import Clock, Ids, RandomIds, SystemClock
+from rear.ledger.store import StateDirectory, Store, open_store
+from rear.ledger.writer import Committed, Identity, Writer
+from rear.managers.contracts import ContractManager
+from rear.managers.discovery import DiscoveryManager
+from rear.managers.provider import Provider
+from rear.managers.rear import RearManager, Reconciled
+from rear.managers.timers import Timers
+from rear.projections.feed import TablesFeed
+from rear.projections.tables import Tables
+from rear.rpc.audit_service import AuditServicer, CommitSignal
+from rear.rpc.contract_service import ContractServicer
+from rear.rpc.discovery_service import DiscoveryServicer
+from rear.rpc.identity import Anonymous
+from rear.rpc.server import RpcServer, Service
+from rear.v1 import (
+    audit_service_pb2_grpc,
+    contract_service_pb2_grpc,
+    discovery_service_pb2_grpc,
+)
+
+log = structlog.get_logger(__name__)
+
+DRAIN: Final = 10.0
+"""Seconds that calls under way are given when the node stops."""
+
+HEALTH_EVERY: Final = 0.25
+"""Seconds between looks at whether the node can serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """What a node is told at its start. `host` and `port` are where it listens; port 0 takes a free one."""
+
+    name: str
+    domain: str
+    state: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    promises: Promises = field(default_factory=Promises)
+
+    @property
+    def provider_id(self) -> str:
+        """The node's identity."""
+        return f"spiffe://{self.domain}/node/{self.name}"
+
+
+class NodeGate:
+    """Whether the node answers: not before it has caught up, and not once it drains."""
+
+    def __init__(self) -> None:
+        self._why: str | None = "it is starting"
+
+    @property
+    def closed_because(self) -> str | None:
+        """Why the node does not answer; None while it does."""
+        return self._why
+
+    def open(self) -> None:
+        """Lets calls in."""
+        self._why = None
+
+    def close(self, why: str) -> None:
+        """Keeps calls out."""
+        self._why = why
+
+
+class Node:
+    """One running node, as an async context manager: inside it stands ready, leaving it drains.
+
+    It answers nothing before `serve`.
+    """
+
+    def __init__(self, settings: NodeSettings, *, clock: Clock | None = None, ids: Ids | None = None) -> None:
+        self.settings = settings
+        self.endpoint = ""
+        self.writer: Writer
+        self.tables: Tables
+        self.feed: TablesFeed
+        self.store: Store
+        self.contracts: ContractManager
+        self._gate = NodeGate()
+        self._clock = clock or SystemClock()
+        self._ids = ids or RandomIds()
+        self._stack = AsyncExitStack()
+        self._rear: RearManager
+        self._server: RpcServer
+
+    async def __aenter__(self) -> Node:
+        """Opens the ledger, becomes its writer, and listens. Raises LedgerError or PortTaken."""
+        try:
+            await self._open()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Takes nothing new, finishes what is under way, and closes everything."""
+        self._gate.close("it is shutting down")
+        await self._stack.aclose()
+        log.info("stopped", provider=self.settings.provider_id)
+
+    async def take(
+        self, inventory: Sequence[PoolSpec], progress: Callable[[int], None] = lambda _: None
+    ) -> Reconciled:
+        """Makes the pools what the inventory says."""
+        return await self._rear.reconcile(inventory, progress)
+
+    async def serve(self) -> None:
+        """Does what fell due while the node was down, then begins to answer."""
+        overdue = await self.contracts.work_off()
+        if overdue:
+            log.info("worked off what fell due while the node was down", contracts=overdue)
+        self.contracts.start_timers()
+        self._stack.push_async_callback(self.contracts.stop_timers)
+        self._gate.open()
+        health = asyncio.create_task(self._watch_health(), name="health")
+        self._stack.push_async_callback(_cancel, health)
+        log.info("serving", endpoint=self.endpoint, provider=self.settings.provider_id)
+
+    async def _open(self) -> None:
+        directory = StateDirectory(self.settings.state)
+        self._server = RpcServer()
+        port = self._server.bind(f"{self.settings.host}:{self.settings.port}")
+        self.endpoint = f"{self.settings.host}:{port}"
+        self._stack.push_async_callback(self._server.stop, 0)
+        self.store = await open_store(self._stack, directory, self.settings.name)
+        self.tables = Tables(directory.tables)
+        self._stack.callback(self.tables.close)
+        self.writer = await self._become_writer()
+        self.feed = TablesFeed(self.tables, self.writer.state, self._written)
+        self._add_services()
+        self.feed.start()
+        self._stack.push_async_callback(self.feed.close)
+        self.writer.start()
+        self._stack.push_async_callback(self.writer.close)
+        await self._server.start()
+        self._stack.push_async_callback(self._server.stop, DRAIN)
+
+    async def _become_writer(self) -> Writer:
+        state, tip = await self._load()
+
+        def replayed(batch: Sequence[Committed]) -> None:
+            self.tables.write(batch, state.service)
+            _forget_ended(state, batch)
+
+        return await become_writer(
+            self.store.stream,
+            self.store.anchor,
+            state,
+            tip,
+            Identity(self.settings.name, self.settings.provider_id),
+            endpoint=self.endpoint,
+            clock=self._clock,
+            ids=self._ids,
+            replayed=replayed,
+        )
+
+    async def _load(self) -> tuple[State, Tip]:
+        """The state at the tables' position; from nothing where they do not follow from this ledger."""
+        standing = self.tables.standing()
+        if standing.sequence:
+            stored = await self.store.stream.get(standing.sequence)
+            if stored is None or stored.hash != standing.hash:
+                log.warning("the tables do not follow from this ledger; they are rebuilt")
+                self.tables.clear()
+                standing = self.tables.standing()
+        return self.tables.load(), Tip(standing.sequence, standing.hash)
+
+    def _add_services(self) -> None:
+        writer, gate = self.writer, self._gate
+        provider = Provider(
+            self.settings.provider_id,
+            self.settings.promises,
+            writer,
+            self.feed,
+            Timers(writer.state.contracts.values()),
+        )
+        self.contracts = ContractManager(provider)
+        self._rear = RearManager(provider)
+        signal = CommitSignal()
+        writer.listeners += [provider, self.feed, signal]
+        discovery = DiscoveryServicer(DiscoveryManager(provider), provider, self.endpoint, gate)
+        contracts = ContractServicer(self.contracts, provider, Anonymous(self.settings.domain), gate)
+        audit = AuditServicer(self.store.stream, provider, self.settings.name, signal, gate)
+        self._server.add(
+            [
+                Service(
+                    "rear.v1.DiscoveryService",
+                    lambda server: discovery_service_pb2_grpc.add_DiscoveryServiceServicer_to_server(
+                        discovery, server
+                    ),
+                ),
+                Service(
+                    "rear.v1.ContractService",
+                    lambda server: contract_service_pb2_grpc.add_ContractServiceServicer_to_server(
+                        contracts, server
+                    ),
+                ),
+                Service(
+                    "rear.v1.AuditService",
+                    lambda server: audit_service_pb2_grpc.add_AuditServiceServicer_to_server(audit, server),
+                ),
+            ]
+        )
+
+    def _written(self, batch: Sequence[Committed]) -> None:
+        _forget_ended(self.writer.state, batch)
+
+    async def _watch_health(self) -> None:
+        """Says by health whether requests can be served, and logs why not when that changes."""
+        before: str | None = ""
+        while True:
+            trouble = self.writer.trouble or self.feed.trouble
+            if trouble is None and not self.store.connection.connected:
+                trouble = "there is no connection to the ledger's server"
+            if trouble != before:
+                if trouble is not None:
+                    log.error("not ready", because=trouble)
+                elif before:
+                    log.info("ready again")
+                await self._server.set_serving(trouble is None)
+                before = trouble
+            await asyncio.sleep(HEALTH_EVERY)
+
+
+def _forget_ended(state: State, batch: Sequence[Committed]) -> None:
+    """Drops contracts that have ended from memory, once the tables have them."""
+    for item in batch:
+        if isinstance(item.step.after, Contract):
+            state.forget(item.step.after)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, LedgerError):
+        await task

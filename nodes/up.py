@@ -1,0 +1,201 @@
+"""`rear up`: starts a node with its embedded NATS server, and drains it on SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+import structlog
+
+from nodes.inventory import InventoryError, load_inventory
+from nodes.machine import this_machine
+from nodes.pool_spec import PoolSpec
+from nodes.server import Node, NodeSettings
+from rear.ledger.errors import LedgerError
+from rear.ledger.store import SERVICE_NAME
+from rear.rpc.server import PortTaken
+
+DOMAIN_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+MANY_POOLS: Final = 200
+"""Pools from which on registering them shows a progress bar."""
+
+
+class CannotStart(click.ClickException):
+    """Why the node did not start, in one line."""
+
+
+@click.command("up")
+@click.option("--name", default="node-1", show_default=True, help="The node's name in its domain.")
+@click.option("--domain", default="local.test", show_default=True, help="The administrative domain.")
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("rear-state"),
+    show_default=True,
+    help="Directory for the ledger, its anchor and the tables.",
+)
+@click.option(
+    "--listen", default="127.0.0.1:7400", show_default=True, help="HOST:PORT; port 0 takes a free one."
+)
+@click.option(
+    "--insecure-any-address",
+    is_flag=True,
+    help="Listen on an address that is not loopback, without TLS: everybody who reaches it may reserve.",
+)
+@click.option(
+    "--inventory",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Pools to offer, a .yaml or .csv file. Without it: the pools of last time, or this machine.",
+)
+@click.option(
+    "--every", type=click.IntRange(1), default=1, help="Take every N-th machine of a CSV inventory only."
+)
+@click.option("--ready-file", type=click.Path(path_type=Path, dir_okay=False), hidden=True)
+@click.option(
+    "--log-format",
+    type=click.Choice(["auto", "json", "text"]),
+    default="auto",
+    show_default=True,
+    help="Structured logs on stderr; auto is text on a terminal.",
+)
+def role(
+    name: str,
+    domain: str,
+    state: Path,
+    listen: str,
+    insecure_any_address: bool,
+    inventory: Path | None,
+    every: int,
+    ready_file: Path | None,
+    log_format: str,
+) -> None:
+    """Start a node that offers resource pools and sells them, until SIGTERM or Ctrl-C."""
+    _configure_logs(log_format)
+    if SERVICE_NAME.fullmatch(name) is None:
+        raise click.BadParameter("use 1 to 40 of a-z, 0-9 and '-'", param_hint="--name")
+    if DOMAIN_NAME.fullmatch(domain) is None:
+        raise click.BadParameter("use a DNS name in lower case", param_hint="--domain")
+    host, port = _address(listen, insecure_any_address)
+    pools = _read_inventory(inventory, domain, every)
+    settings = NodeSettings(name, domain, state, host, port)
+    try:
+        _run(_serve(settings, pools, ready_file))
+    except (LedgerError, PortTaken, OSError) as error:
+        raise CannotStart(str(error)) from error
+
+
+async def _serve(settings: NodeSettings, pools: Sequence[PoolSpec] | None, ready_file: Path | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    starting = asyncio.ensure_future(_start(settings, pools))
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        return
+    node = await starting
+    try:
+        _announce(node, ready_file)
+        await stop.wait()
+    finally:
+        await node.__aexit__(None, None, None)
+
+
+async def _start(settings: NodeSettings, pools: Sequence[PoolSpec] | None) -> Node:
+    node = await Node(settings).__aenter__()
+    try:
+        if pools is None and not node.writer.state.pools:
+            pools = (this_machine(settings.name, owner_domain=settings.domain, disk=settings.state),)
+        if pools is not None:
+            await _take(node, pools)
+        await node.serve()
+    except BaseException:
+        await node.__aexit__(None, None, None)
+        raise
+    return node
+
+
+async def _take(node: Node, pools: Sequence[PoolSpec]) -> None:
+    if len(pools) < MANY_POOLS or not sys.stderr.isatty():
+        await node.take(pools)
+        return
+    from rich.progress import Progress
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task("registering pools", total=len(pools))
+        await node.take(pools, lambda done: bar.update(task, completed=done))
+
+
+def _announce(node: Node, ready_file: Path | None) -> None:
+    state = node.writer.state
+    click.echo(f"{node.settings.provider_id} serves {len(state.pools)} pools on {node.endpoint}")
+    if ready_file is not None:
+        partial = ready_file.with_suffix(".partial")
+        partial.write_text(node.endpoint)
+        partial.rename(ready_file)
+
+
+def _run(main: object) -> None:
+    import uvloop
+
+    uvloop.run(main)  # type: ignore[arg-type]
+
+
+def _address(listen: str, anywhere: bool) -> tuple[str, int]:
+    host, colon, port = listen.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
+        raise click.BadParameter("use HOST:PORT, such as 127.0.0.1:7400", param_hint="--listen")
+    if not anywhere and not _is_loopback(host):
+        raise click.BadParameter(
+            f"{host} is not loopback, and there is no TLS: everybody who reaches it could reserve; "
+            "add --insecure-any-address if that is wanted",
+            param_hint="--listen",
+        )
+    return host, int(port)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _read_inventory(inventory: Path | None, domain: str, every: int) -> Sequence[PoolSpec] | None:
+    if inventory is None:
+        return None
+    try:
+        return load_inventory(inventory, owner_domain=domain, every=every)
+    except InventoryError as error:
+        raise CannotStart(str(error)) from error
+
+
+def _configure_logs(log_format: str) -> None:
+    text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
+    renderer = structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer()
+    level = logging.getLevelNamesMapping().get(os.environ.get("REAR_LOG_LEVEL", "INFO").upper(), logging.INFO)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info if not text else structlog.processors.StackInfoRenderer(),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,21 @@
+"""What a buyer asks of one pool: divisible quantities and discrete units together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rear.domain.quantities import NOTHING, Quantities
+from rear.domain.units import UnitRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A partition that is wanted. The devices of its unit requests are all different devices."""
+
+    quantities: Quantities = NOTHING
+    units: tuple[UnitRequest, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing at all is asked for."""
+        return not self.quantities.positive and not any(request.count > 0 for request in self.units)

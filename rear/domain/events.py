@@ -1,0 +1,224 @@
+"""Domain events: what happened, as immutable facts.
+
+Each satisfies the `eventsourcing` library's `DomainEventProtocol` (`originator_id`, `originator_version`).
+Their form on the log is `rear.event.v1`; `rear.ledger.codec` maps one to the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from rear.domain.demand import Demand
+from rear.domain.flavour import Offer, PoolTerms
+from rear.domain.hold import Hold
+from rear.domain.lifecycle import ContractState
+from rear.domain.price import Money
+from rear.domain.quantities import Quantities
+from rear.domain.units import Unit, UnitShare
+from rear.domain.window import Instant, Window
+
+
+class AggregateType(Enum):
+    """The kinds of aggregate in a ledger; the value is the subject's token."""
+
+    POOL = "pool"
+    CONTRACT = "contract"
+    ALLOCATION = "allocation"
+    SERVICE = "service"
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """When something took effect, when it was decided, and who asked for it (empty: time or the service)."""
+
+    at: Instant
+    recorded_at: Instant
+    caller: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change of one aggregate. `originator_version` is the version that it makes, from 1."""
+
+    originator_id: str
+    originator_version: int
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRegistered(Event):
+    """A pool came into being with its first flavour."""
+
+    terms: PoolTerms
+    capacity: Quantities
+    units: tuple[Unit, ...]
+    offer: Offer
+
+
+@dataclass(frozen=True, slots=True)
+class PoolTermsChanged(Event):
+    """A pool's price, policies or properties changed; flavours from before are no longer sold."""
+
+    terms: PoolTerms
+    offer: Offer
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityChanged(Event):
+    """A pool's capacity changed. `offer` is None where the offer stayed as it was."""
+
+    capacity: Quantities
+    units: tuple[Unit, ...]
+    offer: Offer | None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolReserved(Event):
+    """Capacity of a pool was held. `offer` is None where the offer stayed as it was."""
+
+    hold: Hold
+    offer: Offer | None
+
+
+@dataclass(frozen=True, slots=True)
+class HoldReleased(Event):
+    """Capacity of a pool was given back. `offer` is None where the offer stayed as it was."""
+
+    hold_id: str
+    offer: Offer | None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRetired(Event):
+    """A pool is no longer offered; its holds stay until they end."""
+
+    reason: str
+    retired_flavour_id: str
+
+
+PoolEvent = PoolRegistered | PoolTermsChanged | CapacityChanged | PoolReserved | HoldReleased | PoolRetired
+
+
+@dataclass(frozen=True, slots=True)
+class ContractReserved(Event):
+    """A contract was reserved, or agreed at once (`state` CONFIRMED, no `purchase_before`)."""
+
+    state: ContractState
+    buyer_id: str
+    flavour_id: str
+    pool_id: str
+    partition: Demand
+    assigned_units: tuple[UnitShare, ...]
+    window: Window
+    purchase_before: Instant | None
+    price: Money | None
+    priority: int
+    fingerprint: bytes
+    allocation_id: str
+    chain_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContractPurchased(Event):
+    """A contract was purchased; `fingerprint` is over the request's body."""
+
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ContractActivated(Event):
+    """A contract's window began."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContractCancelled(Event):
+    """A contract was ended by its buyer."""
+
+    actor: str
+    reason: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ContractExpired(Event):
+    """A contract was not purchased in time."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContractCompleted(Event):
+    """A contract's window ended."""
+
+    reason: str
+
+
+ContractEvent = (
+    ContractReserved
+    | ContractPurchased
+    | ContractActivated
+    | ContractCancelled
+    | ContractExpired
+    | ContractCompleted
+)
+
+
+class AllocationSide(Enum):
+    """Whose side of a contract an allocation stands on: the provider's NODE or the consumer's VIRTUAL_NODE."""
+
+    PROVIDER = "PROVIDER"
+    CONSUMER = "CONSUMER"
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationCreated(Event):
+    """An allocation came into being, inactive."""
+
+    contract_id: str
+    side: AllocationSide
+    pool_id: str
+    window: Window
+    quantities: Quantities
+    units: tuple[UnitShare, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationReleased(Event):
+    """An allocation was released."""
+
+    reason: str
+
+
+AllocationEvent = AllocationCreated | AllocationReleased
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerOpened(Event):
+    """The ledger's first event; `log_id` identifies the ledger for ever."""
+
+    log_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriterChanged(Event):
+    """A process became the ledger's writer. Epochs count from 1."""
+
+    epoch: int
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class LossAccepted(Event):
+    """An operator accepted that the end of the ledger was lost or is different."""
+
+    anchored_sequence: int
+    anchored_hash: str
+    found_sequence: int
+    reason: str
+
+
+ServiceEvent = LedgerOpened | WriterChanged | LossAccepted
+
+AnyEvent = PoolEvent | ContractEvent | AllocationEvent | ServiceEvent

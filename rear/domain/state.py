@@ -1,0 +1,167 @@
+"""All aggregates of one ledger in memory, with an exact way back for each event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from rear.domain import allocation, contract, pool
+from rear.domain.allocation import Allocation
+from rear.domain.calendar import PoolCalendar
+from rear.domain.contract import Contract
+from rear.domain.events import (
+    AllocationCreated,
+    AllocationReleased,
+    AnyEvent,
+    CapacityChanged,
+    HoldReleased,
+    LedgerOpened,
+    LossAccepted,
+    PoolEvent,
+    PoolRegistered,
+    PoolReserved,
+    PoolRetired,
+    PoolTermsChanged,
+    WriterChanged,
+)
+from rear.domain.pool import Pool
+from rear.domain.window import Instant
+
+Aggregate = Pool | Contract | Allocation
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The ledger's own aggregate: who it is, and who writes it."""
+
+    version: int = 0
+    log_id: str = ""
+    epoch: int = 0
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One event with the aggregate before and after it: enough to go back, and to write table rows."""
+
+    event: AnyEvent
+    before: Aggregate | Service | None
+    after: Aggregate | Service
+    last_recorded: Instant
+    calendar: PoolCalendar | None = None
+
+
+@dataclass(slots=True)
+class State:
+    """Every live aggregate after the newest event, and the calendars of the pools.
+
+    Aggregates are immutable, so to go back is to take the value from before; the calendars are indexes that
+    change in place and are changed back.
+    """
+
+    pools: dict[str, Pool] = field(default_factory=dict)
+    calendars: dict[str, PoolCalendar] = field(default_factory=dict)
+    contracts: dict[str, Contract] = field(default_factory=dict)
+    allocations: dict[str, Allocation] = field(default_factory=dict)
+    service: Service = field(default_factory=Service)
+    last_recorded: Instant = Instant(0)
+    offers_changed: int = 0
+    """Counts changes of pools' terms and capacities, and of which pools there are."""
+
+    def add_pool(self, loaded: Pool) -> None:
+        """Takes a pool as it was kept, with its calendar."""
+        self.pools[loaded.id] = loaded
+        self.calendars[loaded.id] = loaded.calendar()
+
+    def forget(self, ended: Contract) -> None:
+        """Drops a contract that has ended, with its allocation. One that lives, or has moved on, stays."""
+        if not ended.live and self.contracts.get(ended.id) is ended:
+            del self.contracts[ended.id]
+            self.allocations.pop(ended.allocation_id, None)
+
+    def apply(self, event: AnyEvent) -> Step:
+        """Moves on by one event; `revert` with what this returns goes back."""
+        recorded = self.last_recorded
+        if event.cause.recorded_at > recorded:
+            self.last_recorded = event.cause.recorded_at
+        key = event.originator_id
+        match event:
+            case PoolReserved() | HoldReleased():
+                before = self.pools[key]
+                after = self.pools[key] = pool.evolve(before, event)
+                _follow(self.calendars[key], event, before, after)
+                return Step(event, before, after, recorded)
+            case AllocationCreated() | AllocationReleased():
+                earlier = self.allocations.get(key)
+                current = self.allocations[key] = allocation.evolve(earlier, event)
+                return Step(event, earlier, current, recorded)
+            case PoolRegistered() | PoolTermsChanged() | CapacityChanged() | PoolRetired():
+                return self._apply_rare(event, recorded)
+            case LedgerOpened() | WriterChanged() | LossAccepted():
+                service = self.service
+                self.service = evolve_service(service, event)
+                return Step(event, service, self.service, recorded)
+            case _:
+                known = self.contracts.get(key)
+                evolved = self.contracts[key] = contract.evolve(known, event)
+                return Step(event, known, evolved, recorded)
+
+    def revert(self, step: Step) -> None:
+        """Goes back by one event, the newest one that was applied."""
+        event, before, key = step.event, step.before, step.event.originator_id
+        self.last_recorded = step.last_recorded
+        match event:
+            case PoolReserved() | HoldReleased():
+                assert isinstance(before, Pool)
+                _follow(self.calendars[key], event, self.pools[key], before)
+                self.pools[key] = before
+            case PoolRegistered() | PoolTermsChanged() | CapacityChanged() | PoolRetired():
+                self.offers_changed += 1
+                _put_back(self.pools, key, before if isinstance(before, Pool) else None)
+                _put_back(self.calendars, key, step.calendar)
+            case AllocationCreated() | AllocationReleased():
+                _put_back(self.allocations, key, before if isinstance(before, Allocation) else None)
+            case LedgerOpened() | WriterChanged() | LossAccepted():
+                assert isinstance(before, Service)
+                self.service = before
+            case _:
+                _put_back(self.contracts, key, before if isinstance(before, Contract) else None)
+
+    def _apply_rare(self, event: PoolEvent, recorded: Instant) -> Step:
+        """Events that change a pool as a whole: its calendar is made anew where capacity changes."""
+        self.offers_changed += 1
+        before = self.pools.get(event.originator_id)
+        calendar = self.calendars.get(event.originator_id)
+        changed = self.pools[event.originator_id] = pool.evolve(before, event)
+        if isinstance(event, PoolRegistered | CapacityChanged):
+            self.calendars[event.originator_id] = changed.calendar()
+        return Step(event, before, changed, recorded, calendar)
+
+
+def evolve_service(service: Service, event: LedgerOpened | WriterChanged | LossAccepted) -> Service:
+    """The ledger's own aggregate after `event`. Pure."""
+    match event:
+        case LedgerOpened(log_id=log_id):
+            return Service(event.originator_version, log_id)
+        case WriterChanged(epoch=epoch, endpoint=endpoint):
+            return Service(event.originator_version, service.log_id, epoch, endpoint)
+        case LossAccepted():
+            return Service(event.originator_version, service.log_id, service.epoch, service.endpoint)
+
+
+def _follow(calendar: PoolCalendar, event: PoolReserved | HoldReleased, before: Pool, after: Pool) -> None:
+    """Brings a calendar from one pool value to the next: what the event's hold was goes, what it is comes."""
+    hold_id = event.hold.id if isinstance(event, PoolReserved) else event.hold_id
+    gone, come = before.holds.get(hold_id), after.holds.get(hold_id)
+    if gone is not None:
+        calendar.vacate(gone)
+    if come is not None:
+        calendar.occupy(come)
+
+
+def _put_back(mapping: dict[str, Value], key: str, value: Value | None) -> None:
+    if value is None:
+        mapping.pop(key, None)
+    else:
+        mapping[key] = value

@@ -1,0 +1,198 @@
+"""One live connection to NATS at a time, opened anew after each loss."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Final
+
+import nats.errors
+import structlog
+
+from rear.ledger.client import LedgerClient, connect_options
+from rear.ledger.errors import LedgerUnavailable, OutcomeUnknown
+
+log = structlog.get_logger(__name__)
+
+DIAL_TIMEOUT: Final = 2.0
+"""Seconds for one attempt to connect."""
+
+FIRST_PAUSE: Final = 0.02
+LAST_PAUSE: Final = 1.0
+"""Seconds between attempts: doubled after each one that failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a server or cluster is, and how to be let in."""
+
+    url: str
+    """One URL, or several of one cluster, separated by commas."""
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    credentials: str | None = None
+    """Path of a `.creds` file."""
+    tls: ssl.SSLContext | None = None
+
+
+async def dial(endpoint: Endpoint, name: str, *, wait: float = DIAL_TIMEOUT) -> LedgerClient:
+    """A connected client; LedgerUnavailable where there is none within `wait` seconds."""
+    client = LedgerClient()
+    try:
+        async with asyncio.timeout(wait):
+            await client.connect(
+                servers=[url.strip() for url in endpoint.url.split(",")],
+                user=endpoint.user,
+                password=endpoint.password,
+                user_credentials=endpoint.credentials,
+                tls=endpoint.tls,
+                **connect_options(name, wait),
+            )
+            await client.attach()
+    except (TimeoutError, OSError, nats.errors.Error) as error:
+        await _discard(client)
+        reason = str(error) or type(error).__name__
+        raise LedgerUnavailable(f"no connection to NATS at {endpoint.url}: {reason}") from error
+    except BaseException:
+        await _discard(client)
+        raise
+    return client
+
+
+async def _discard(client: LedgerClient) -> None:
+    with contextlib.suppress(OSError, nats.errors.Error, TimeoutError):
+        await client.close()
+
+
+_candidate: ContextVar[tuple[Connection, LedgerClient] | None] = ContextVar("candidate", default=None)
+
+
+class Connection:
+    """Keeps a client connected. It never buffers: while there is no connection, nothing is sent.
+
+    `on_connect` is awaited after each connect, before anybody else gets the client; inside of it `client()`
+    returns the new one. Where it raises LedgerUnavailable or OutcomeUnknown the connection is tried again;
+    any other error (LedgerDamaged above all) closes this for good, and `client()` raises it from then on.
+    """
+
+    def __init__(
+        self,
+        endpoint: Callable[[], Endpoint],
+        *,
+        name: str,
+        on_connect: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`endpoint` is asked before each attempt, and may raise LedgerUnavailable."""
+        self._endpoint = endpoint
+        self._name = name
+        self._on_connect = on_connect
+        self._client: LedgerClient | None = None
+        self._generation = 0
+        self._fatal: Exception | None = None
+        self._why = "not opened"
+        self._changed = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a live client that has passed `on_connect`."""
+        return self._client is not None and not self._client.lost.is_set()
+
+    @property
+    def generation(self) -> int:
+        """How many connections there were so far, this one included."""
+        return self._generation
+
+    async def open(self, timeout: float) -> None:  # noqa: ASYNC109
+        """Connect, and keep connected until `close`.
+
+        Raises LedgerUnavailable where that takes longer than `timeout` seconds, or what `on_connect` raised;
+        then it is closed again.
+        """
+        if self._keeper is not None:
+            raise RuntimeError(f"connection {self._name} is open already")
+        self._fatal = None
+        self._why = "still connecting"
+        self._keeper = asyncio.create_task(self._keep(), name=f"nats-{self._name}")
+        try:
+            await self.client(timeout)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Disconnect. Whoever waits for an answer gets an error at once."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+        self._why = "closed"
+        self._tell()
+
+    async def client(self, timeout: float) -> LedgerClient:  # noqa: ASYNC109
+        """The live client, waited for; LedgerUnavailable where there is none within `timeout` seconds."""
+        if self._client is not None and not self._client.lost.is_set():
+            return self._client
+        candidate = _candidate.get()
+        if candidate is not None and candidate[0] is self:
+            return candidate[1]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._keeper is not None and self._fatal is None:
+                    await self._changed.wait()
+                    if self._client is not None and not self._client.lost.is_set():
+                        return self._client
+        if self._fatal is not None:
+            raise self._fatal
+        raise LedgerUnavailable(f"no connection to the ledger's server: {self._why}")
+
+    def _tell(self) -> None:
+        """Wake everybody who waits for a change, once."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _keep(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                client = await dial(self._endpoint(), self._name)
+            except LedgerUnavailable as error:
+                self._why = str(error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LAST_PAUSE)
+                continue
+            try:
+                self._generation += 1
+                await self._check(client)
+                pause = FIRST_PAUSE
+                self._client = client
+                self._tell()
+                log.info("connected to the ledger's server", connection=self._name, times=self._generation)
+                await client.lost.wait()
+                self._why = "the connection was lost"
+                log.warning("lost the connection to the ledger's server", connection=self._name)
+            except (LedgerUnavailable, OutcomeUnknown) as error:
+                self._why = str(error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LAST_PAUSE)
+            except Exception as error:
+                log.error("the ledger was refused", connection=self._name, error=str(error))
+                self._fatal = error
+                self._tell()
+                return
+            finally:
+                self._client = None
+                await _discard(client)
+
+    async def _check(self, client: LedgerClient) -> None:
+        if self._on_connect is None:
+            return
+        token = _candidate.set((self, client))
+        try:
+            await self._on_connect()
+        finally:
+            _candidate.reset(token)

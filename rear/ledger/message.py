@@ -1,0 +1,72 @@
+"""Messages of an event stream, and what they look like on the wire."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rear.ledger.client import HEADER_LINE, fields, frame
+
+_SUBJECT: Final = re.compile(r"[^\s.*>]+(?:\.[^\s.*>]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to append; `hash` becomes its header `rear-hash` (hex)."""
+
+    subject: str
+    payload: bytes
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message as it stands in the stream; `hash` is empty where it carries none, which is not ours then."""
+
+    sequence: int
+    subject: str
+    payload: bytes
+    hash: str
+    ends_commit: bool = True
+    """Whether its commit ends here. A stream whose last message does not end one holds a torn batch."""
+
+
+def batch_frames(messages: Sequence[Outgoing], expected_last: int, limit: int) -> Callable[[bytes], bytes]:
+    """All messages as one block to send, of which only the last asks for an answer."""
+    batch, count, blocks = secrets.token_hex(16), len(messages), []
+    for number, message in enumerate(messages, 1):
+        if not _SUBJECT.fullmatch(message.subject) or not message.hash.isalnum():
+            raise ValueError(f"not a subject and a hash: {message.subject!r}, {message.hash!r}")
+        lines = [f"rear-hash: {message.hash}"]
+        if number == 1:
+            lines.append(f"Nats-Expected-Last-Sequence: {expected_last}")
+        if count > 1:
+            lines.append(f"Nats-Batch-Id: {batch}\r\nNats-Batch-Sequence: {number}")
+            if number == count:
+                lines.append("Nats-Batch-Commit: 1")
+        headers = HEADER_LINE + "\r\n".join(lines).encode() + b"\r\n\r\n"
+        if len(headers) + len(message.payload) > limit:
+            raise ValueError(f"a message of {len(message.payload)} bytes is more than the server takes ({limit})")
+        blocks.append((message.subject, headers, message.payload))
+    sent = b"".join([frame(subject, b"", headers, payload) for subject, headers, payload in blocks[:-1]])
+    return lambda reply: sent + frame(blocks[-1][0], reply, blocks[-1][1], blocks[-1][2])
+
+
+def stored(headers: bytes, payload: bytes) -> Stored:
+    """The message in an answer to a direct get."""
+    found = fields(headers)
+    return message_at(int(found[b"Nats-Sequence"]), found[b"Nats-Subject"].decode(), payload, found)
+
+
+def message_at(sequence: int, subject: str, payload: bytes, found: dict[bytes, bytes]) -> Stored:
+    """The message at `sequence` with the header fields `found`."""
+    return Stored(
+        sequence,
+        subject,
+        payload,
+        found.get(b"rear-hash", b"").decode("ascii", "replace"),
+        b"Nats-Batch-Id" not in found or b"Nats-Batch-Commit" in found,
+    )

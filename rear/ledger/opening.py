@@ -1,0 +1,147 @@
+"""Opening a ledger: anchor, replay and fence, before anything is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from rear.domain.events import Cause, LedgerOpened, WriterChanged
+from rear.domain.state import State
+from rear.domain.window import Instant
+from rear.ledger.anchor import Anchor, AnchorPoint
+from rear.ledger.chain import GENESIS, link
+from rear.ledger.codec import encode, subject_of
+from rear.ledger.errors import LedgerDamaged, OutcomeUnknown, TipConflict
+from rear.ledger.reader import read_proved
+from rear.ledger.sources import Clock, Ids
+from rear.ledger.stream import EventStream, Outgoing
+from rear.ledger.writer import APPEND_TIMEOUT, Committed, Identity, Writer
+
+log = structlog.get_logger(__name__)
+
+ACCEPT_LOSS = "restore the store from a copy, or accept the loss with `rear ledger accept-loss`"
+
+
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """A place in a ledger that is proved: a sequence and its hash."""
+
+    sequence: int = 0
+    hash: str = GENESIS
+
+
+async def check_anchor(stream: EventStream, anchor: Anchor) -> AnchorPoint | None:
+    """Holds the ledger against the anchor; LedgerDamaged where it is shorter or different, or the anchor is gone.
+
+    None where neither a ledger nor an anchor is there yet.
+    """
+    point = anchor.read()
+    tip = await stream.tip()
+    if point is None:
+        if tip == 0:
+            return None
+        raise LedgerDamaged(
+            f"the ledger has {tip} events but its anchor {anchor.path} is gone, so nothing tells whether events "
+            f"are missing; {ACCEPT_LOSS}"
+        )
+    if tip < point.sequence:
+        raise LedgerDamaged(
+            f"the ledger ends at {tip}, but {point.sequence} was acknowledged: its end is lost; {ACCEPT_LOSS}"
+        )
+    if point.sequence > 0:
+        stored = await stream.get(point.sequence)
+        before = await stream.get(point.sequence - 1) if point.sequence > 1 else None
+        previous = before.hash if before is not None else GENESIS
+        if stored is None or link(previous, stored.subject, stored.payload) != point.hash:
+            raise LedgerDamaged(
+                f"the event at {point.sequence} is not the one that was acknowledged there; {ACCEPT_LOSS}"
+            )
+    return point
+
+
+async def replay(
+    stream: EventStream, state: State, tip: Tip, replayed: Callable[[Sequence[Committed]], None]
+) -> Tip:
+    """Brings `state` from `tip` to the end of the ledger, proving each event; hands on every page."""
+    async for page in read_proved(stream, after=tip.sequence, hash=tip.hash):
+        batch = [Committed(item.sequence, item.hash, state.apply(item.event)) for item in page]
+        if batch:
+            replayed(batch)
+            tip = Tip(batch[-1].sequence, batch[-1].hash)
+    return tip
+
+
+async def become_writer(
+    stream: EventStream,
+    anchor: Anchor,
+    state: State,
+    tip: Tip,
+    identity: Identity,
+    *,
+    endpoint: str,
+    clock: Clock,
+    ids: Ids,
+    replayed: Callable[[Sequence[Committed]], None],
+) -> Writer:
+    """Fences the ledger with `WriterChanged`, and returns its writer, not yet started.
+
+    A dead writer's last batch may still be landing: on a conflict it reads on and tries again.
+    """
+    point = await check_anchor(stream, anchor)
+    if point is None:
+        point = AnchorPoint(ids.new(), 0, GENESIS)
+        anchor.write(point)
+    while True:
+        tip = await replay(stream, state, tip, replayed)
+        if state.service.log_id and state.service.log_id != point.log_id:
+            raise LedgerDamaged(
+                f"the anchor {anchor.path} belongs to ledger {point.log_id}, but this is {state.service.log_id}; "
+                "name the state directory that belongs to this store"
+            )
+        now = Instant(max(clock.now(), state.last_recorded))
+        events = _opening(state, point.log_id, identity, endpoint, Cause(now, now))
+        messages = _messages(events, identity, ids, tip)
+        try:
+            last = await stream.append(messages, tip.sequence, timeout=APPEND_TIMEOUT)
+        except (TipConflict, OutcomeUnknown) as error:
+            log.info("reading on before becoming the writer", because=str(error))
+            continue
+        break
+    first = last - len(events) + 1
+    replayed(
+        [
+            Committed(first + index, message.hash, state.apply(event))
+            for index, (event, message) in enumerate(zip(events, messages, strict=True))
+        ]
+    )
+    anchor.write(AnchorPoint(point.log_id, last, messages[-1].hash))
+    log.info("writer of the ledger", log_id=point.log_id, epoch=state.service.epoch, sequence=last)
+    return Writer(
+        stream, anchor, state, identity, clock=clock, ids=ids, sequence=last, hash=messages[-1].hash
+    )
+
+
+def _opening(
+    state: State, log_id: str, identity: Identity, endpoint: str, cause: Cause
+) -> tuple[LedgerOpened | WriterChanged, ...]:
+    service, events = state.service, []
+    version = service.version
+    if not service.log_id:
+        version += 1
+        events.append(LedgerOpened(identity.service, version, cause, log_id=log_id))
+    changed = WriterChanged(identity.service, version + 1, cause, epoch=service.epoch + 1, endpoint=endpoint)
+    return (*events, changed)
+
+
+def _messages(
+    events: Sequence[LedgerOpened | WriterChanged], identity: Identity, ids: Ids, tip: Tip
+) -> list[Outgoing]:
+    messages, head = [], tip.hash
+    for event in events:
+        subject = subject_of(identity.service, event)
+        payload = encode(event, event_id=ids.new(), source=identity.source, subject=subject)
+        head = link(head, subject, payload)
+        messages.append(Outgoing(subject, payload, head))
+    return messages

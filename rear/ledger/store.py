@@ -1,0 +1,95 @@
+"""A service's ledger as a whole: its server, connection, stream and anchor, opened and closed together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rear.ledger.anchor import Anchor
+from rear.ledger.connection import Connection
+from rear.ledger.embedded import EmbeddedServer
+from rear.ledger.opening import check_anchor
+from rear.ledger.stream import EventStream
+
+SERVICE_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+"""What a service may be called: it is a token of subjects and streams."""
+
+CONNECT_TIMEOUT: Final = 20.0
+"""Seconds to wait for the server at a start."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateDirectory:
+    """Where one service keeps everything that outlives it."""
+
+    path: Path
+
+    @property
+    def nats(self) -> Path:
+        """The embedded server's store, log and lock."""
+        return self.path / "nats"
+
+    @property
+    def anchor(self) -> Path:
+        """The anchor's file."""
+        return self.path / "anchor"
+
+    @property
+    def tables(self) -> Path:
+        """The tables' file: the only one that may be deleted."""
+        return self.path / "tables.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """An open ledger, not yet read and not yet fenced."""
+
+    stream: EventStream
+    anchor: Anchor
+    connection: Connection
+    server: EmbeddedServer
+
+
+def stream_name(service: str) -> str:
+    """`REAR_<SERVICE>_LEDGER`."""
+    return f"REAR_{service.upper().replace('-', '_')}_LEDGER"
+
+
+def stream_subjects(service: str) -> Sequence[str]:
+    """The subjects of a service's ledger."""
+    return (f"rear.log.{service}.>",)
+
+
+async def open_store(
+    stack: AsyncExitStack,
+    directory: StateDirectory,
+    service: str,
+    *,
+    check: bool = True,
+    lock_timeout: float = 10.0,
+) -> Store:
+    """Starts the embedded server, connects, and holds the ledger against its anchor at every connect.
+
+    `check` False is for the operator's tools that mend what the check refuses. Raises StoreLocked,
+    LedgerUnavailable or LedgerDamaged. Everything is closed with `stack`.
+    """
+    directory.path.mkdir(parents=True, exist_ok=True)
+    server = EmbeddedServer(directory.nats, lock_timeout=lock_timeout)
+    await stack.enter_async_context(server)
+    anchor = Anchor(directory.anchor)
+    stack.callback(anchor.close)
+
+    async def prove() -> None:
+        await stream.ensure()
+        if check:
+            await check_anchor(stream, anchor)
+
+    connection = Connection(lambda: server.endpoint, name=f"rear-{service}", on_connect=prove)
+    stream = EventStream(connection, stream_name(service), stream_subjects(service))
+    await connection.open(CONNECT_TIMEOUT)
+    stack.push_async_callback(connection.close)
+    return Store(stream, anchor, connection, server)

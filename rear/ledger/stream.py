@@ -1,0 +1,313 @@
+"""An event stream on JetStream: guarded appends, exact reads, pages. It knows nothing of meaning."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from rear.ledger.client import (
+    ConnectionLost,
+    LedgerClient,
+    NotConnected,
+    fields,
+    frame,
+    status,
+)
+from rear.ledger.connection import Connection
+from rear.ledger.errors import (
+    LedgerDamaged,
+    LedgerError,
+    LedgerUnavailable,
+    OutcomeUnknown,
+    TipConflict,
+)
+from rear.ledger.message import Outgoing, Stored, batch_frames, message_at, stored
+from rear.ledger.settings import REQUIRED, differences
+
+__all__ = ["MAX_BATCH", "EventStream", "Outgoing", "Stored"]
+
+T = TypeVar("T")
+
+MAX_BATCH: Final = 1_000
+"""Messages in one atomic batch: the server's limit."""
+
+READ_TIMEOUT: Final = 5.0
+"""Seconds to wait for any answer but the acknowledgement of an append."""
+
+PAGE_BYTES: Final = 8 << 20
+"""A page ends after this many bytes, well below what the server lets a client fall behind."""
+
+CONFLICTS: Final = frozenset({10071, 10164, 10201})
+"""A guard failed. 10201 is a batch that holds a message which is there already."""
+
+AMBIGUOUS: Final = frozenset({10077})
+"""The store failed: of a batch a part may be there, which a restart of the server completes."""
+
+NOT_FOUND: Final = 10059
+NAME_IN_USE: Final = 10058
+NO_MESSAGE: Final = 10037
+
+
+class _Refused(Exception):
+    """The server answered with an error."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{text} ({code})")
+        self.code = code
+
+
+class EventStream:
+    """One stream, by name. Reads and writes only through `connection`, whose loss they report as it is."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        name: str,
+        subjects: Sequence[str],
+        *,
+        replicas: int = 1,
+        admit: Callable[[], None] | None = None,
+    ) -> None:
+        """`admit` is called before each append; it raises LedgerUnavailable where there is no room."""
+        self.name = name
+        self._connection = connection
+        self._subjects = tuple(subjects)
+        self._replicas = replicas
+        self._admit = admit
+        self._direct = f"$JS.API.DIRECT.GET.{name}"
+
+    # -- settings ------------------------------------------------------------------------------------------
+
+    async def ensure(self) -> None:
+        """Create the stream, or hold its settings against those that matter.
+
+        Raises LedgerError where one differs, naming it; LedgerUnavailable where the server does not answer.
+        """
+        try:
+            answer = await self._api(f"STREAM.INFO.{self.name}")
+        except _Refused as refused:
+            if refused.code != NOT_FOUND:
+                raise LedgerUnavailable(f"stream {self.name}: {refused}") from refused
+            answer = await self._create()
+        self._verify(answer["config"])
+
+    async def _create(self) -> dict[str, Any]:
+        wanted = {
+            "name": self.name,
+            "subjects": list(self._subjects),
+            "num_replicas": self._replicas,
+            **REQUIRED,
+        }
+        try:
+            return await self._api(f"STREAM.CREATE.{self.name}", wanted)
+        except _Refused as refused:
+            if refused.code == NAME_IN_USE:  # somebody was faster
+                return await self._info()
+            raise LedgerError(f"the server refuses to create stream {self.name}: {refused}") from refused
+
+    def _verify(self, config: dict[str, Any]) -> None:
+        wrong = differences(config, self._subjects, self._replicas)
+        if wrong:
+            raise LedgerError(
+                f"stream {self.name} has settings under which it cannot keep a ledger: {'; '.join(wrong)}. "
+                "Correct them with `nats stream edit`, or name another stream"
+            )
+
+    # -- writing -------------------------------------------------------------------------------------------
+
+    async def append(
+        self,
+        messages: Sequence[Outgoing],
+        expected_last: int,
+        *,
+        timeout: float,  # noqa: ASYNC109
+    ) -> int:
+        """Write all messages or none directly after sequence `expected_last`; returns the last sequence.
+
+        Raises TipConflict where the stream's tip is another, LedgerUnavailable where nothing was written, and
+        OutcomeUnknown where no acknowledgement came within `timeout` seconds: then the messages may be there,
+        may appear later, and where the disk was full a part of them may be there until the server restarts.
+        Raises ValueError for more than 1,000 messages, or one that is too large or malformed.
+        """
+        if not 1 <= len(messages) <= MAX_BATCH:
+            raise ValueError(f"a batch has 1 to {MAX_BATCH} messages, not {len(messages)}")
+        deadline = asyncio.get_running_loop().time() + timeout
+        if self._admit is not None:
+            self._admit()
+        client = await self._connection.client(timeout)
+        block = batch_frames(messages, expected_last, client.max_payload)
+        try:
+            async with asyncio.timeout_at(deadline):
+                headers, payload = await client.request_one(block)
+        except NotConnected as error:
+            raise LedgerUnavailable(f"stream {self.name}: nothing was sent: {error}") from error
+        except (TimeoutError, ConnectionLost) as error:
+            reason = str(error) or f"no acknowledgement within {timeout} s"
+            raise OutcomeUnknown(
+                f"stream {self.name}: {len(messages)} message(s) after {expected_last}: {reason}"
+            ) from error
+        return self._acknowledged(headers, payload, expected_last, expected_last + len(messages))
+
+    def _acknowledged(self, headers: bytes, payload: bytes, expected_last: int, last: int) -> int:
+        if code := status(headers):
+            raise LedgerUnavailable(f"stream {self.name}: nobody takes messages for it (status {code})")
+        answer = json.loads(payload)
+        if "error" in answer:
+            code = answer["error"].get("err_code", 0)
+            text = f"stream {self.name}: {answer['error'].get('description', 'refused')} ({code})"
+            if code in CONFLICTS:
+                raise TipConflict(f"{text}, expected {expected_last}")
+            if code in AMBIGUOUS:
+                raise OutcomeUnknown(text)
+            raise LedgerUnavailable(text)
+        if answer["stream"] != self.name or answer["seq"] != last:
+            raise LedgerDamaged(
+                f"stream {self.name}: what must end at {last} was acknowledged at {answer['seq']} of stream "
+                f"{answer['stream']}: find out what else takes these subjects, and write nothing until then"
+            )
+        return last
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    async def tip(self) -> int:
+        """The last sequence, 0 for an empty stream, from the replica that leads."""
+        return int((await self._info())["state"]["last_seq"])
+
+    async def get(self, sequence: int) -> Stored | None:
+        """The message at `sequence`, None where there is none."""
+        if sequence < 1:
+            return None
+        page, _ = await self._page({"seq": sequence, "batch": 1})
+        if page and page[0].sequence == sequence:
+            return page[0]
+        # Any replica answers a direct get, also one that is behind: only the leader's no is a no.
+        return await self._get_from_leader(sequence)
+
+    async def last(self) -> Stored | None:
+        """The last message, None for an empty stream. Raises LedgerDamaged where it cannot be read."""
+        tip = await self.tip()
+        if tip == 0:
+            return None
+        found = await self.get(tip)
+        if found is None:
+            raise self._missing(tip, tip)
+        return found
+
+    async def pages(
+        self, start: int, *, end: int | None = None, subject: str | None = None, page: int = 1000
+    ) -> AsyncIterator[list[Stored]]:
+        """All messages from `start` to `end` or to the tip as it is now, in order, in non-empty pages.
+
+        `subject` (with wildcards) leaves out all others. Without it no sequence may be missing: LedgerDamaged
+        names the first that is. Raises LedgerUnavailable where the server stops answering.
+        """
+        following, tip = max(start, 1), await self.tip()
+        bound = tip if end is None else min(end, tip)
+        while following <= bound:
+            request: dict[str, Any] = {"seq": following, "batch": min(page, bound - following + 1)}
+            if subject is not None:
+                request["next_by_subj"] = subject
+            found, pending = await self._page(request)
+            if subject is None:
+                found = await self._contiguous(found, following, tip)
+            elif found and found[-1].sequence > bound:
+                found, pending = [item for item in found if item.sequence <= bound], 0
+            if found:
+                following = found[-1].sequence + 1
+                yield found
+            if subject is not None and (pending == 0 or not found):
+                return
+
+    async def _contiguous(self, found: list[Stored], start: int, tip: int) -> list[Stored]:
+        """What of `found` follows on without a gap from `start`, at least one message."""
+        count = len(found)
+        if found and found[0].sequence == start and found[-1].sequence == start + count - 1:
+            return found
+        whole = [item for at, item in enumerate(found, start) if item.sequence == at]
+        if whole:
+            return whole
+        # A replica that is behind leaves out what the leader has; what the leader has not is gone.
+        first = await self._get_from_leader(start)
+        if first is None:
+            raise self._missing(start, tip)
+        return [first]
+
+    def _missing(self, sequence: int, tip: int) -> LedgerDamaged:
+        return LedgerDamaged(
+            f"stream {self.name}: message {sequence} is missing or cannot be read, but the stream goes up to "
+            f"{tip}: restore the store from a copy, or accept the loss with `rear ledger accept-loss`"
+        )
+
+    async def _page(self, request: dict[str, Any]) -> tuple[list[Stored], int]:
+        """One batch direct get: the messages, and how many more there are."""
+        body = json.dumps({"max_bytes": PAGE_BYTES, **request}).encode()
+        found: list[Stored] = []
+        pending = 0
+
+        def take(headers: bytes, payload: bytes) -> bool:
+            nonlocal pending
+            code = status(headers)
+            if code == 0:
+                found.append(stored(headers, payload))
+                return False
+            if code == 204:
+                pending = int(fields(headers).get(b"Nats-Num-Pending", b"0"))
+            elif code != 404:
+                raise LedgerUnavailable(f"stream {self.name}: status {code} for a read of {request}")
+            return True
+
+        client = await self._connection.client(READ_TIMEOUT)
+        await self._answered(client.exchange(lambda reply: frame(self._direct, reply, b"", body), take))
+        return found, pending
+
+    async def _get_from_leader(self, sequence: int) -> Stored | None:
+        try:
+            answer = await self._api(f"STREAM.MSG.GET.{self.name}", {"seq": sequence})
+        except _Refused as refused:
+            if refused.code == NO_MESSAGE:
+                return None
+            raise LedgerUnavailable(f"stream {self.name}: message {sequence}: {refused}") from refused
+        message = answer["message"]
+        return message_at(
+            sequence,
+            message["subject"],
+            base64.b64decode(message.get("data") or ""),
+            fields(base64.b64decode(message.get("hdrs") or "")),
+        )
+
+    # -- asking --------------------------------------------------------------------------------------------
+
+    async def _info(self) -> dict[str, Any]:
+        try:
+            return await self._api(f"STREAM.INFO.{self.name}")
+        except _Refused as refused:
+            if refused.code == NOT_FOUND:
+                raise LedgerDamaged(
+                    f"stream {self.name} is not there: name the store or the server that holds the ledger"
+                ) from refused
+            raise LedgerUnavailable(f"stream {self.name}: {refused}") from refused
+
+    async def _api(self, call: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+        payload = json.dumps(body).encode() if body is not None else b""
+        client: LedgerClient = await self._connection.client(READ_TIMEOUT)
+        headers, data = await self._answered(
+            client.request_one(lambda reply: frame(f"$JS.API.{call}", reply, b"", payload))
+        )
+        if code := status(headers):
+            raise LedgerUnavailable(f"stream {self.name}: JetStream does not answer {call} (status {code})")
+        answer: dict[str, Any] = json.loads(data)
+        if "error" in answer:
+            raise _Refused(answer["error"].get("err_code", 0), answer["error"].get("description", "refused"))
+        return answer
+
+    async def _answered(self, asking: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(READ_TIMEOUT):
+                return await asking
+        except (NotConnected, ConnectionLost) as error:
+            raise LedgerUnavailable(f"stream {self.name}: {error}") from error
+        except TimeoutError as error:
+            raise LedgerUnavailable(f"stream {self.name}: no answer within {READ_TIMEOUT} s") from error

@@ -1,0 +1,466 @@
+"""The one writer of a ledger: decides in memory, commits in groups, answers only what is durable.
+
+A command is decided at once against the newest state, also where that is not acknowledged yet, and waits. While
+one batch is in flight the next one fills. What comes back to the caller (an answer, and a refusal too) waits for
+every batch that it rests on. Commands without events pass through the same queue, so that this holds for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Generic, Protocol, TypeVar, cast
+
+import structlog
+
+from rear.domain.events import AnyEvent
+from rear.domain.refusals import OutcomePending, Refusal, TryAgain
+from rear.domain.state import State, Step
+from rear.domain.window import SECOND, Duration, Instant
+from rear.ledger.anchor import Anchor, AnchorPoint
+from rear.ledger.chain import link
+from rear.ledger.codec import encode, subject_of
+from rear.ledger.errors import LedgerDamaged, LedgerError, LedgerUnavailable, OutcomeUnknown, TipConflict
+from rear.ledger.position import Position
+from rear.ledger.reader import find_writer
+from rear.ledger.sources import Clock, Ids
+from rear.ledger.stream import EventStream, Outgoing
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+MAX_BATCH: Final = 1_000
+"""Messages in one atomic batch: the server's limit."""
+
+MAX_EVENTS: Final = 300
+"""Events of one command."""
+
+MAX_WAITING: Final = 20_000
+"""Commands that may wait before more are turned away."""
+
+STALE_AFTER: Final = 0.5
+"""Seconds after which a writer looks at the tip before it refuses anything."""
+
+APPEND_TIMEOUT: Final = 5.0
+"""Seconds to wait for the acknowledgement of a batch before its outcome counts as unknown."""
+
+RETRY_PAUSE: Final = 0.1
+"""Seconds between attempts at a batch whose outcome is unknown or that was turned away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Generic[T]):
+    """What a command comes to: the events that make it so (none: nothing changes), and its answer."""
+
+    events: Sequence[AnyEvent]
+    answer: T
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[T]):
+    """A durable answer, and the position of the ledger at which it stands."""
+
+    answer: T
+    position: Position
+
+
+Decide = Callable[[Instant], Decision[T]]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A durable step: the event, its place in the ledger, and the aggregate after it."""
+
+    sequence: int
+    hash: str
+    step: Step
+
+
+class CommitListener(Protocol):
+    """Is told of every batch, in order, once it is durable and before its callers are answered."""
+
+    def committed(self, batch: Sequence[Committed]) -> None:
+        """Takes notice of a batch. Must not block."""
+        ...
+
+
+class SteppedDown(LedgerError):
+    """Another process has become the ledger's writer."""
+
+
+@dataclass(slots=True)
+class _Command:
+    decide: Callable[[Instant], Decision[object]]
+    future: asyncio.Future[Outcome[object]]
+    answer: object = None
+    refusal: Exception | None = None
+    steps: list[Step] = field(default_factory=list)
+    messages: list[Outgoing] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who writes: the service's token in subjects and its `spiffe://` identity."""
+
+    service: str
+    source: str
+
+
+class Writer:
+    """Decides, commits and answers for one ledger. Made by `rear.ledger.ledger.open_ledger`, which fences it."""
+
+    def __init__(
+        self,
+        stream: EventStream,
+        anchor: Anchor,
+        state: State,
+        identity: Identity,
+        *,
+        clock: Clock,
+        ids: Ids,
+        sequence: int,
+        hash: str,
+        max_payload: int = 900_000,
+    ) -> None:
+        """`sequence` and `hash` are the ledger's tip, at which `state` stands."""
+        self.state = state
+        self.listeners: list[CommitListener] = []
+        self._stream = stream
+        self._anchor = anchor
+        self._identity = identity
+        self._clock = clock
+        self._ids = ids
+        self._tip = sequence
+        self._tip_hash = hash
+        self._head_hash = hash
+        self._max_payload = max_payload
+        self._queue: deque[_Command] = deque()
+        self._in_flight: list[_Command] = []
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._confirmed_at = time.monotonic()
+        self._task: asyncio.Task[None] | None = None
+        self._stopped: LedgerError | None = None
+        self._trouble: str | None = None
+        self._closing = False
+        self._sent = False
+        self.reverted = 0
+        """Counts how often memory was dropped back to the ledger."""
+
+    # -- for callers ---------------------------------------------------------------------------------------
+
+    @property
+    def position(self) -> Position:
+        """The newest durable position."""
+        return Position(self.state.service.log_id, 1, self._tip)
+
+    @property
+    def tip(self) -> tuple[int, str]:
+        """The newest durable sequence and its hash."""
+        return self._tip, self._tip_hash
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written just now; None while all is well."""
+        if self._stopped is not None:
+            return str(self._stopped)
+        if self.clock_behind > 5 * SECOND:
+            return f"the clock is {self.clock_behind / SECOND:.0f} s behind the ledger; set it right"
+        return self._trouble
+
+    @property
+    def clock_behind(self) -> Duration:
+        """By how much the clock is behind the newest recorded time."""
+        return Duration(max(0, self.state.last_recorded - self._clock.now()))
+
+    @property
+    def unacknowledged(self) -> bool:
+        """Whether memory is ahead of the ledger."""
+        return bool(self._in_flight or self._queue)
+
+    def now(self) -> Instant:
+        """The clock, but never before the newest recorded time."""
+        return Instant(max(self._clock.now(), self.state.last_recorded))
+
+    async def submit(self, decide: Decide[T]) -> Outcome[T]:
+        """Decides now, and returns once the answer is durable.
+
+        `decide` is called with the time, may be called again after a failed batch, and raises a Refusal to
+        refuse. Raises that refusal once everything that it rests on is durable, or TryAgain where the ledger
+        cannot be written. Cancelling the wait does not take the command back.
+        """
+        if self._stopped is not None:
+            raise _unavailable(self._stopped)
+        if self._closing:
+            raise TryAgain("the service is shutting down", SECOND)
+        if len(self._queue) >= MAX_WAITING:
+            raise TryAgain(f"{len(self._queue)} requests wait for the ledger already", SECOND)
+        future: asyncio.Future[Outcome[object]] = asyncio.get_running_loop().create_future()
+        command = _Command(cast("Callable[[Instant], Decision[object]]", decide), future)
+        self._decide(command)
+        if not command.messages and not self.unacknowledged and not self._must_look(command):
+            return cast("Outcome[T]", self._outcome_of(command))
+        self._queue.append(command)
+        self._wake.set()
+        self._idle.clear()
+        return cast("Outcome[T]", await asyncio.shield(future))
+
+    async def settled(self) -> Position:
+        """Waits until everything that is in memory now is durable; returns that position."""
+        if not self.unacknowledged and self._stopped is None:
+            return self.position
+        return (await self.submit(_nothing)).position
+
+    # -- life ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begins to commit."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="ledger-writer")
+
+    async def close(self, *, timeout: float = 10.0) -> None:
+        """Takes nothing new, and waits for what is under way, at most `timeout` seconds."""
+        self._closing = True
+        try:
+            async with asyncio.timeout(timeout):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning(
+                "writer closed with commands under way", commands=len(self._queue) + len(self._in_flight)
+            )
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._fail_all(LedgerUnavailable("the service has shut down"))
+
+    # -- deciding ------------------------------------------------------------------------------------------
+
+    def _decide(self, command: _Command) -> None:
+        command.refusal = None
+        command.steps = []
+        command.messages = []
+        now = self.now()
+        try:
+            decision = command.decide(now)
+            command.answer = decision.answer
+            self._enter(command, decision.events)
+        except Refusal as refusal:
+            command.refusal = refusal
+
+    def _enter(self, command: _Command, events: Sequence[AnyEvent]) -> None:
+        """Encodes the events, checks their sizes, and only then moves the state on."""
+        if not events:
+            return
+        if len(events) > MAX_EVENTS:
+            raise Refusal(f"the request makes {len(events)} events; {MAX_EVENTS} at most fit in one commit")
+        head = self._head_hash
+        messages = []
+        for event in events:
+            subject = subject_of(self._identity.service, event)
+            payload = encode(event, event_id=self._ids.new(), source=self._identity.source, subject=subject)
+            if len(payload) > self._max_payload:
+                raise Refusal(
+                    f"the request makes an event of {len(payload)} bytes; {self._max_payload} at most can be kept"
+                )
+            head = link(head, subject, payload)
+            messages.append(Outgoing(subject, payload, head))
+        command.steps = [self.state.apply(event) for event in events]
+        command.messages = messages
+        self._head_hash = head
+
+    def _must_look(self, command: _Command) -> bool:
+        return command.refusal is not None and time.monotonic() - self._confirmed_at > STALE_AFTER
+
+    # -- committing ----------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                if not self._queue:
+                    self._idle.set()
+                    self._wake.clear()
+                    await self._wake.wait()
+                self._in_flight = self._take()
+                try:
+                    await self._commit(self._in_flight)
+                except LedgerUnavailable as unavailable:
+                    await self._turn_back(unavailable)
+        except asyncio.CancelledError:
+            raise
+        except LedgerError as error:
+            self._stop(error)
+        except Exception as error:
+            log.exception("the writer failed")
+            self._stop(LedgerError(f"the writer failed: {error}"))
+
+    def _take(self) -> list[_Command]:
+        batch: list[_Command] = []
+        room = MAX_BATCH
+        while self._queue and len(self._queue[0].messages) <= room:
+            room -= len(self._queue[0].messages)
+            batch.append(self._queue.popleft())
+        return batch
+
+    async def _commit(self, batch: list[_Command]) -> None:
+        messages = [message for command in batch for message in command.messages]
+        if messages:
+            await self._append(messages)
+            self._tip += len(messages)
+            self._tip_hash = messages[-1].hash
+            point = AnchorPoint(self.state.service.log_id, self._tip, self._tip_hash)
+            await asyncio.get_running_loop().run_in_executor(None, self._anchor.write, point)
+            self._confirmed_at = time.monotonic()
+        elif any(self._must_look(command) for command in batch):
+            await self._look_at_tip()
+        self._trouble = None
+        self._acknowledge(batch, messages)
+
+    def _acknowledge(self, batch: list[_Command], messages: list[Outgoing]) -> None:
+        sequence = self._tip - len(messages)
+        committed = []
+        for command in batch:
+            for message, step in zip(command.messages, command.steps, strict=True):
+                sequence += 1
+                committed.append(Committed(sequence, message.hash, step))
+        self._in_flight = []
+        self._sent = False
+        if committed:
+            for listener in self.listeners:
+                listener.committed(committed)
+        for command in batch:
+            if command.future.done():
+                continue
+            if command.refusal is not None:
+                command.future.set_exception(command.refusal)
+            else:
+                command.future.set_result(Outcome(command.answer, self.position))
+
+    async def _append(self, messages: list[Outgoing]) -> None:
+        """Sends until it is known that the batch landed, or that it did not (LedgerUnavailable)."""
+        unknown = False
+        self._sent = True
+        while True:
+            try:
+                await self._stream.append(messages, self._tip, timeout=APPEND_TIMEOUT)
+            except OutcomeUnknown as error:
+                unknown = True
+                self._note(f"the outcome of a commit is not known yet: {error}")
+            except LedgerUnavailable as error:
+                self._note(str(error))
+                if not unknown:
+                    self._sent = False
+                    raise
+                await asyncio.sleep(RETRY_PAUSE)
+            except TipConflict:
+                if await self._landed(messages):
+                    return
+            else:
+                return
+
+    async def _landed(self, messages: list[Outgoing]) -> bool:
+        """Whether our own messages stand where the guard said that something is; otherwise stops or steps down."""
+        try:
+            first = await self._stream.get(self._tip + 1)
+        except (LedgerUnavailable, OutcomeUnknown) as error:
+            self._note(str(error))
+            await asyncio.sleep(RETRY_PAUSE)
+            return False
+        if first is not None and first.hash == messages[0].hash:
+            return True
+        if first is None and await self._stream.tip() == self._tip:
+            return False
+        raise await self._conflict()
+
+    async def _look_at_tip(self) -> None:
+        tip = await self._stream.tip()
+        if tip != self._tip:
+            raise await self._conflict()
+        self._confirmed_at = time.monotonic()
+
+    async def _conflict(self) -> LedgerError:
+        """Why the ledger has something at our place: a new writer, or something that must not be."""
+        tip = await self._stream.tip()
+        if tip < self._tip:
+            return LedgerDamaged(
+                f"the ledger ends at {tip}, but {self._tip} was acknowledged: its end is lost; restore the store, "
+                "or accept the loss with `rear ledger accept-loss`"
+            )
+        found = await find_writer(self._stream, self._tip + 1)
+        if found is not None and found[0] > self.state.service.epoch:
+            return SteppedDown(f"another process at {found[1]} writes this ledger since epoch {found[0]}")
+        return LedgerDamaged(
+            f"something that is not ours stands in the ledger at {self._tip + 1}; nothing more is written; "
+            "find out who else writes to the stream"
+        )
+
+    # -- when it fails -------------------------------------------------------------------------------------
+
+    async def _turn_back(self, unavailable: LedgerUnavailable) -> None:
+        """A batch was turned away: drops memory back to the ledger, fails its callers, decides the rest again."""
+        failed, self._in_flight = self._in_flight, []
+        waiting = list(self._queue)
+        self._queue.clear()
+        self._revert([*failed, *waiting])
+        for command in failed:
+            if not command.future.done():
+                command.future.set_exception(_unavailable(unavailable))
+        for command in waiting:
+            if command.future.cancelled():
+                continue
+            self._decide(command)
+            self._queue.append(command)
+        await asyncio.sleep(RETRY_PAUSE)
+
+    def _revert(self, commands: list[_Command]) -> None:
+        self.reverted += 1
+        for command in reversed(commands):
+            for step in reversed(command.steps):
+                self.state.revert(step)
+            command.steps, command.messages = [], []
+        self._head_hash = self._tip_hash
+
+    def _note(self, trouble: str) -> None:
+        if self._trouble != trouble:
+            log.warning("ledger trouble", trouble=trouble)
+        self._trouble = trouble
+
+    def _stop(self, error: LedgerError) -> None:
+        log.error("the writer has stopped", reason=str(error))
+        self._stopped = error
+        self._fail_all(error)
+
+    def _fail_all(self, error: LedgerError) -> None:
+        """Fails every caller, and says of what was sent and not acknowledged that its outcome is open."""
+        sent, waiting = self._in_flight, list(self._queue)
+        self._revert([*sent, *waiting])
+        self._in_flight = []
+        self._queue.clear()
+        self._idle.set()
+        for command in sent:
+            if not command.future.done():
+                open_ended = self._sent and not isinstance(error, SteppedDown)
+                command.future.set_exception(_pending(error) if open_ended else _unavailable(error))
+        for command in waiting:
+            if not command.future.done():
+                command.future.set_exception(_unavailable(error))
+
+    def _outcome_of(self, command: _Command) -> Outcome[object]:
+        if command.refusal is not None:
+            raise command.refusal
+        return Outcome(command.answer, self.position)
+
+
+def _nothing(_: Instant) -> Decision[None]:
+    return Decision((), None)
+
+
+def _pending(error: LedgerError) -> OutcomePending:
+    return OutcomePending(f"whether the ledger took the request is not known: {error}", SECOND)
+
+
+def _unavailable(error: LedgerError) -> TryAgain:
+    return TryAgain(f"the ledger cannot be written: {error}", SECOND)

@@ -1,0 +1,1 @@
+"""The protocol's actors, shared by all roles."""

@@ -1,0 +1,160 @@
+"""The Discovery Manager, provider side: which of the own flavours a selector selects."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from rear.domain.demand import Demand
+from rear.domain.flavour import Flavour, parse_flavour_id
+from rear.domain.partition import check_against, check_well_formed
+from rear.domain.pool import Pool
+from rear.domain.price import Money
+from rear.domain.quantities import Quantities
+from rear.domain.refusals import FlavourNotFound, InvalidField
+from rear.domain.reservation import AskedWindow, resolve_window
+from rear.domain.selector import SORT_KEYS, FlavourOrder, Selector
+from rear.domain.units import UnitShare
+from rear.domain.window import Instant, Window
+from rear.managers.provider import Provider
+
+SLICE: Final = 0.002
+"""Seconds that a list may keep the loop."""
+
+POOLS_A_LOOK: Final = 16
+"""Pools between looks at the clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A flavour with what is free of it over the asked window, and what the asked partition costs."""
+
+    flavour: Flavour
+    available: Quantities
+    available_units: tuple[UnitShare, ...]
+    as_of: Instant
+    total_price: Money | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """An answer to a list: durable at `position`. `truncated` where the limit kept more away."""
+
+    flavours: tuple[Listed, ...]
+    truncated: bool
+    at: Instant
+    position: str
+
+
+class DiscoveryManager:
+    """Answers from Available Resources."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self._orders: dict[FlavourOrder, tuple[int, list[str]]] = {}
+
+    async def find(self, selector: Selector, *, order: FlavourOrder, limit: int) -> Listing:
+        """At most `limit` flavours, best first. Raises InvalidField."""
+        if selector.partition is not None:
+            check_well_formed(selector.partition, "selector.partition")
+        writer = self._provider.writer
+        while True:
+            reverted, now = writer.reverted, writer.now()
+            window = resolve_window(selector.window, self._provider.promises, now, "selector.window")
+            found, truncated = await self._scan(selector, window, order, limit, now)
+            position = await writer.settled()
+            if writer.reverted == reverted:  # otherwise the list may rest on what never came to be
+                return Listing(tuple(found), truncated, now, str(position))
+
+    async def get(self, flavour_id: str, asked: AskedWindow) -> Listing:
+        """One flavour. Raises FlavourNotFound, which names the current one where there is one."""
+        if not flavour_id:
+            raise InvalidField("flavour_id", "is required")
+        writer = self._provider.writer
+        while True:
+            reverted, now = writer.reverted, writer.now()
+            window = resolve_window(asked, self._provider.promises, now)
+            listed = self._look(_current(self._provider.state.pools, flavour_id), Selector(), window, now)
+            position = await writer.settled()
+            if writer.reverted == reverted and listed is not None:
+                return Listing((listed,), False, now, str(position))
+
+    async def _scan(
+        self, selector: Selector, window: Window, order: FlavourOrder, limit: int, now: Instant
+    ) -> tuple[list[Listed], bool]:
+        if selector.provider_ids and self._provider.provider_id not in selector.provider_ids:
+            return [], False
+        found: list[Listed] = []
+        pools = self._provider.state.pools
+        pause_at = time.monotonic() + SLICE
+        for looked, pool_id in enumerate(self._ordered(order, selector)):
+            if looked % POOLS_A_LOOK == 0 and time.monotonic() > pause_at:
+                await asyncio.sleep(0)
+                pause_at = time.monotonic() + SLICE
+            pool = pools.get(pool_id)
+            if pool is None:
+                continue
+            listed = self._look(pool, selector, window, now)
+            if listed is None:
+                continue
+            if len(found) == limit:
+                return found, True
+            found.append(listed)
+        return found, False
+
+    def _look(self, pool: Pool, selector: Selector, window: Window, now: Instant) -> Listed | None:
+        """The pool's flavour where it passes every filter, the cheapest tests first."""
+        flavour = pool.flavour
+        if flavour is None or not selector.matches_terms(pool.id, pool.terms, pool.units):
+            return None
+        calendar, partition = self._provider.state.calendars[pool.id], selector.partition
+        if partition is not None and not (calendar.fits(partition, window) and _is_allowed(partition, pool)):
+            return None
+        available = calendar.free(window)
+        if not selector.matches_available(available):
+            return None
+        available_units = calendar.free_units(window)
+        total = pool.terms.price.total(Demand(available) if partition is None else partition, window.duration)
+        if not selector.matches_price(total):
+            return None
+        return Listed(flavour, available, available_units, now, None if partition is None else total)
+
+    def _ordered(self, order: FlavourOrder, selector: Selector) -> Iterator[str]:
+        """Ids of pools, best first. An order depends on terms and capacities only, and lasts while they do."""
+        state = self._provider.state
+        kept = self._orders.get(order)
+        if kept is None or kept[0] != state.offers_changed:
+            key = SORT_KEYS[order]
+            keyed = sorted(
+                (key(flavour, pool.capacity), pool.id)
+                for pool in state.pools.values()
+                if (flavour := pool.flavour) is not None
+            )
+            kept = self._orders[order] = (state.offers_changed, [pool_id for _, pool_id in keyed])
+        if selector.pool_ids:
+            return iter([pool_id for pool_id in kept[1] if pool_id in selector.pool_ids])
+        return iter(kept[1])
+
+
+def _is_allowed(partition: Demand, pool: Pool) -> bool:
+    try:
+        check_against(partition, pool.terms, pool.capacity, pool.units, "selector.partition")
+    except InvalidField:
+        return False
+    return True
+
+
+def _current(pools: dict[str, Pool], flavour_id: str) -> Pool:
+    parsed = parse_flavour_id(flavour_id)
+    pool = None if parsed is None else pools.get(parsed[0])
+    if pool is None or pool.offer is None:
+        raise FlavourNotFound(f"there is no flavour {flavour_id}", {"flavour_id": flavour_id})
+    if pool.offer.flavour_id != flavour_id:
+        raise FlavourNotFound(
+            f"flavour {flavour_id} is not advertised; the pool's current one is {pool.offer.flavour_id}",
+            {"flavour_id": flavour_id, "current_flavour_id": pool.offer.flavour_id},
+        )
+    return pool

@@ -1,0 +1,109 @@
+"""Keeps the tables up with the ledger: takes committed batches and writes them on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+
+from rear.domain.contract import Contract
+from rear.domain.lifecycle import ContractState
+from rear.domain.state import State
+from rear.ledger.writer import Committed
+from rear.projections.tables import ContractRow, Tables
+
+log = structlog.get_logger(__name__)
+
+MOST_AT_ONCE = 5_000
+
+
+class TablesFeed:
+    """A writer's listener. `written` is told of each batch that the tables hold."""
+
+    def __init__(self, tables: Tables, state: State, written: Callable[[Sequence[Committed]], None]) -> None:
+        self.tables = tables
+        self._state = state
+        self._written = written
+        self._waiting: list[Committed] = []
+        self._sequence = tables.standing().sequence
+        self._moved = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tables")
+        self._task: asyncio.Task[None] | None = None
+        self._broken: Exception | None = None
+        self._closing = False
+
+    @property
+    def sequence(self) -> int:
+        """The sequence that the tables stand at."""
+        return self._sequence
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the tables do not keep up; None while they do."""
+        return f"the tables cannot be written: {self._broken}" if self._broken else None
+
+    def committed(self, batch: Sequence[Committed]) -> None:
+        """Takes a batch that has become durable."""
+        self._waiting.extend(batch)
+        self._wake.set()
+
+    async def at_least(self, sequence: int) -> None:
+        """Waits until the tables stand at `sequence` or later."""
+        while self._sequence < sequence:
+            if self._broken is not None:
+                raise RuntimeError(self.trouble)
+            self._moved.clear()
+            await self._moved.wait()
+
+    def contract(self, contract_id: str) -> Contract | None:
+        """A contract by its id, as the tables have it; None where they have none."""
+        return self.tables.contract(contract_id)
+
+    def contracts(
+        self, *, buyer_id: str, states: Sequence[ContractState], pool_id: str, after: int, limit: int
+    ) -> list[ContractRow]:
+        """A buyer's contracts, oldest first, that began after the sequence `after`."""
+        return self.tables.contracts(
+            buyer_id=buyer_id, states=states, pool_id=pool_id, after=after, limit=limit
+        )
+
+    def start(self) -> None:
+        """Begins to write."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="tables-feed")
+
+    async def close(self) -> None:
+        """Writes what is waiting, and ends."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+        self._thread.shutdown()
+
+    async def _run(self) -> None:
+        while not self._closing:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting and not (self._closing and self._broken):
+                try:
+                    await self._write()
+                except Exception as error:
+                    if self._broken is None:
+                        log.exception("the tables cannot be written")
+                    self._broken = error
+                    self._moved.set()
+                    await asyncio.sleep(1.0)
+                else:
+                    self._broken = None
+
+    async def _write(self) -> None:
+        batch = self._waiting[:MOST_AT_ONCE]
+        await asyncio.get_running_loop().run_in_executor(
+            self._thread, self.tables.write, batch, self._state.service
+        )
+        del self._waiting[: len(batch)]
+        self._sequence = batch[-1].sequence
+        self._written(batch)
+        self._moved.set()

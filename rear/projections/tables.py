@@ -1,0 +1,203 @@
+"""The tables of one service, in one SQLite file (WAL).
+
+Rows are written in the same transaction as the position that they follow from. The file may be deleted at any
+time: the next start rebuilds it, with identical rows.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from rear.domain.contract import Contract
+from rear.domain.hold import Hold
+from rear.domain.lifecycle import ContractState
+from rear.domain.state import Service, State
+from rear.domain.window import Instant
+from rear.ledger.chain import GENESIS
+from rear.ledger.writer import Committed
+from rear.projections import schema
+from rear.projections.batch import write_rows
+from rear.wire.snapshots import (
+    allocation_from_bytes,
+    contract_from_bytes,
+    hold_from_bytes,
+    pool_from_bytes,
+)
+
+
+class TablesError(Exception):
+    """The tables' file cannot be used; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The position that the rows follow from; sequence 0 where there are none yet."""
+
+    log_id: str = ""
+    segment: int = 1
+    sequence: int = 0
+    hash: str = GENESIS
+
+
+@dataclass(frozen=True, slots=True)
+class ContractRow:
+    """A contract, and the sequence of its first event, by which contracts are listed."""
+
+    sequence: int
+    contract: Contract
+
+
+class Tables:
+    """Reads and writes the tables. Writing and reading may be done from two threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens or creates the file. One of another schema, or no database at all, is begun anew."""
+        self.path = path
+        try:
+            self._writer = self._open(path)
+        except sqlite3.DatabaseError:
+            discard(path)
+            self._writer = self._open(path)
+        self._reader = sqlite3.connect(path, check_same_thread=False)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._reader.close()
+        self._writer.close()
+
+    def clear(self) -> None:
+        """Empties all tables, for a rebuild."""
+        with self._writer:
+            for table in schema.TABLES:
+                self._writer.execute(f"DELETE FROM {table}")
+
+    def write(self, batch: Sequence[Committed], service: Service) -> None:
+        """Writes the rows of a batch and the position after it, in one transaction."""
+        last = batch[-1]
+        with self._writer:
+            write_rows(self._writer, batch)
+            self._writer.execute(
+                schema.PUT_STANDING,
+                (
+                    service.log_id,
+                    1,
+                    last.sequence,
+                    last.hash,
+                    last.step.event.cause.recorded_at,
+                    service.epoch,
+                    service.endpoint,
+                    service.version,
+                ),
+            )
+
+    def standing(self) -> Standing:
+        """The position that the rows follow from."""
+        row = self._reader.execute("SELECT log_id, segment, sequence, hash FROM standing").fetchone()
+        return Standing(*row) if row else Standing()
+
+    def load(self) -> State:
+        """The writer's state at the tables' position: pools with their holds, and what still lives."""
+        state = State()
+        row = self._reader.execute(
+            "SELECT log_id, epoch, endpoint, service_version, last_recorded FROM standing"
+        ).fetchone()
+        if row is None:
+            return state
+        state.service = Service(row[3], row[0], row[1], row[2])
+        state.last_recorded = Instant(row[4])
+        holds: dict[str, list[Hold]] = {}
+        for pool_id, blob in self._reader.execute("SELECT pool_id, snapshot FROM holds"):
+            holds.setdefault(pool_id, []).append(hold_from_bytes(blob))
+        for pool_id, blob in self._reader.execute("SELECT pool_id, snapshot FROM available_resources"):
+            state.add_pool(pool_from_bytes(pool_id, blob, holds.pop(pool_id, ())))
+        for contract_id, blob in self._reader.execute(
+            "SELECT contract_id, snapshot FROM contracts WHERE live ORDER BY sequence"
+        ):
+            state.contracts[contract_id] = contract_from_bytes(contract_id, blob)
+        for allocation_id, blob in self._reader.execute(
+            "SELECT allocation_id, snapshot FROM allocations WHERE state != 'RELEASED'"
+        ):
+            state.allocations[allocation_id] = allocation_from_bytes(allocation_id, blob)
+        return state
+
+    def contract(self, contract_id: str) -> Contract | None:
+        """A contract at the tables' position; None where there is none."""
+        row = self._reader.execute(
+            "SELECT snapshot FROM contracts WHERE contract_id = ?", (contract_id,)
+        ).fetchone()
+        return None if row is None else contract_from_bytes(contract_id, row[0])
+
+    def contracts(
+        self, *, buyer_id: str, states: Sequence[ContractState], pool_id: str, after: int, limit: int
+    ) -> list[ContractRow]:
+        """A buyer's contracts, oldest first, that began after the sequence `after`; empty filters let all through."""
+        query = "SELECT sequence, contract_id, snapshot FROM contracts WHERE sequence > ? AND buyer_id = ?"
+        arguments: list[int | str] = [after, buyer_id]
+        if pool_id:
+            query += " AND pool_id = ?"
+            arguments.append(pool_id)
+        if states:
+            query += f" AND state IN ({', '.join('?' * len(states))})"
+            arguments += [state.value for state in states]
+        rows = self._reader.execute(f"{query} ORDER BY sequence LIMIT ?", (*arguments, limit))
+        return [ContractRow(sequence, contract_from_bytes(key, blob)) for sequence, key, blob in rows]
+
+    def counts(self) -> dict[str, int]:
+        """Rows by table."""
+        return {
+            table: self._reader.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in schema.TABLES
+        }
+
+    def digest(self) -> str:
+        """SHA-256 over every row of every table in order. Equal ledgers give equal digests."""
+        return digest_of(self._reader)
+
+    def _open(self, path: Path) -> sqlite3.Connection:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, schema.SCHEMA_VERSION):
+            connection.close()
+            discard(path)
+            return self._open(path)
+        if version == 0:
+            connection.executescript(schema.DDL)
+            connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
+        return connection
+
+
+def digest_of(connection: sqlite3.Connection) -> str:
+    """SHA-256 over every row of every table in order, in one read transaction."""
+    whole = sha256()
+    connection.execute("BEGIN")
+    try:
+        for table, order in schema.TABLES.items():
+            whole.update(f"[{table}]".encode())
+            for row in connection.execute(f"SELECT * FROM {table} ORDER BY {order}"):
+                for value in row:
+                    data = value if isinstance(value, bytes) else repr(value).encode()
+                    whole.update(len(data).to_bytes(4, "big"))
+                    whole.update(data)
+    finally:
+        connection.execute("ROLLBACK")
+    return whole.hexdigest()
+
+
+def read_only(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, for looking at the tables of a running service."""
+    if not path.exists():
+        raise TablesError(f"there are no tables at {path}")
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+
+
+def discard(path: Path) -> None:
+    """Deletes the tables' file with what SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)

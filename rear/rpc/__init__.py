@@ -1,0 +1,1 @@
+"""The gRPC edges: what a service answers, and how it is called."""

@@ -1,0 +1,118 @@
+"""What every handler of a unary call has in common: who asks, how long there is, and how a refusal is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NoReturn, Protocol, TypeVar
+from uuid import uuid4
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+
+from rear.domain.refusals import InvalidField, NotReady, OutcomePending, Refusal
+from rear.domain.window import SECOND
+from rear.rpc.errors import code_of, internal, status_of, trailers
+
+log = structlog.get_logger(__name__)
+
+LARGEST_REQUEST: Final = 256 * 1024
+"""Bytes of a request that are looked at."""
+
+LARGEST_RECEIVED: Final = 16 * 1024 * 1024
+"""Bytes of a message that the transport takes; a larger one never reaches a handler."""
+
+MARGIN: Final = 0.05
+"""Seconds kept back of a deadline for the way of the answer."""
+
+LONGEST_WAIT: Final = 10.0
+"""Seconds after which an open outcome is said to be open, whatever the deadline."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Gate(Protocol):
+    """Tells whether the service answers."""
+
+    @property
+    def closed_because(self) -> str | None:
+        """Why it does not; None where it does."""
+        ...
+
+
+class Servicer(Protocol):
+    """What `answered` needs of the object whose method it wraps."""
+
+    @property
+    def gate(self) -> Gate:
+        """Whether the service answers."""
+        ...
+
+
+S = TypeVar("S", bound=Servicer)
+Q = TypeVar("Q", bound=Message)
+R = TypeVar("R", bound=Message)
+
+
+def answered(
+    handler: Callable[[S, Q, Context], Awaitable[R]],
+) -> Callable[[S, Q, Context], Awaitable[R]]:
+    """Makes a handler answer refusals with typed errors, open outcomes before the deadline, and faults blindly."""
+
+    @functools.wraps(handler)
+    async def answer(self: S, request: Q, context: Context) -> R:
+        try:
+            closed = self.gate.closed_because
+            if closed is not None:
+                raise NotReady(f"the service does not answer now: {closed}", SECOND)
+            if request.ByteSize() > LARGEST_REQUEST:
+                raise InvalidField("request", f"is {request.ByteSize()} bytes; {LARGEST_REQUEST} at most")
+            remaining = context.time_remaining()
+            async with asyncio.timeout(LONGEST_WAIT if remaining is None else _wait(remaining)):
+                return await handler(self, request, context)
+        except Refusal as refusal:
+            await refuse(context, refusal)
+        except TimeoutError:
+            await refuse(
+                context,
+                OutcomePending(
+                    "the outcome is not known yet; send the same request, with the same request_id, again",
+                    SECOND,
+                    _pending_metadata(self, request, context),
+                ),
+            )
+        except Exception:
+            await fail(context, handler.__name__)
+
+    return answer
+
+
+async def refuse(context: Context, refusal: Refusal) -> NoReturn:
+    """Ends the call with the refusal's status."""
+    await _abort(context, code_of(refusal), status_of(refusal))
+
+
+async def fail(context: Context, what: str) -> NoReturn:
+    """Ends the call for a fault of ours, which the log has with the incident's id."""
+    incident = str(uuid4())
+    log.exception("a call failed", call=what, incident=incident)
+    await _abort(context, grpc.StatusCode.INTERNAL, internal(incident))
+
+
+async def _abort(context: Context, code: grpc.StatusCode, status: status_pb2.Status) -> NoReturn:
+    await context.abort(code, status.message, trailers(status))
+    raise AssertionError("abort always raises")
+
+
+def _wait(remaining: float) -> float:
+    return max(0.001, min(LONGEST_WAIT, remaining - MARGIN))
+
+
+def _pending_metadata(servicer: object, request: Message, context: Context) -> dict[str, str]:
+    """The contract that the open outcome is about, where the request tells."""
+    contract_id: Callable[[Message, Context], str] | None = getattr(servicer, "contract_id_of", None)
+    key = contract_id(request, context) if contract_id is not None else ""
+    return {"contract_id": key} if key else {}

@@ -1,0 +1,139 @@
+"""AuditService: the ledger as it is, at the edge."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from rear.domain.events import AggregateType
+from rear.domain.refusals import InvalidField, NotReady, Refusal, TryAgain
+from rear.domain.window import SECOND
+from rear.event.v1.envelope_pb2 import Envelope
+from rear.ledger.errors import LedgerDamaged, LedgerError
+from rear.ledger.position import Position, parse_position
+from rear.ledger.stream import EventStream, Stored
+from rear.ledger.writer import Committed
+from rear.managers.provider import Provider
+from rear.rpc.answering import Context, Gate, fail, refuse
+from rear.v1 import audit_service_pb2 as pb
+from rear.v1 import audit_service_pb2_grpc
+
+LARGEST_LAST: Final = 100_000
+SUBJECT_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+AGGREGATE_TYPES: Final = tuple(kind.value for kind in AggregateType)
+
+
+class CommitSignal:
+    """A writer's listener that wakes whoever follows the ledger."""
+
+    def __init__(self) -> None:
+        self._moved = asyncio.Event()
+
+    def committed(self, batch: Sequence[Committed]) -> None:
+        """Wakes all, for a new batch."""
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    def waiting(self) -> asyncio.Event:
+        """Set at the next batch after this call."""
+        return self._moved
+
+
+class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
+    """Reads this service's ledger."""
+
+    def __init__(
+        self, stream: EventStream, provider: Provider, service: str, signal: CommitSignal, gate: Gate
+    ) -> None:
+        self.gate = gate
+        self._stream = stream
+        self._provider = provider
+        self._service = service
+        self._signal = signal
+
+    async def ReadEvents(
+        self, request: pb.ReadEventsRequest, context: Context
+    ) -> AsyncIterator[pb.ReadEventsResponse]:
+        """Streams events in their order."""
+        try:
+            if self.gate.closed_because is not None:
+                raise NotReady(f"the service does not answer now: {self.gate.closed_because}", SECOND)
+            async for response in self._read(request):
+                yield response
+        except Refusal as refusal:
+            await refuse(context, refusal)
+        except LedgerDamaged as damaged:
+            await refuse(context, TryAgain(str(damaged), SECOND))
+        except LedgerError as error:
+            await refuse(context, TryAgain(f"the ledger cannot be read: {error}", SECOND))
+        except Exception:
+            await fail(context, "ReadEvents")
+
+    async def _read(self, request: pb.ReadEventsRequest) -> AsyncIterator[pb.ReadEventsResponse]:
+        after, subject = self._after(request), self._subject(request)
+        left = request.limit if request.limit > 0 else None
+        while True:
+            moved = self._signal.waiting()
+            end = self._provider.writer.position.sequence
+            if end > after:
+                async for page in self._stream.pages(after + 1, end=end, subject=subject):
+                    chosen = page if left is None else page[:left]
+                    if chosen:
+                        yield pb.ReadEventsResponse(events=[self._recorded(stored) for stored in chosen])
+                    if left is not None:
+                        left -= len(chosen)
+                        if left <= 0:
+                            return
+                after = end
+            if not request.follow or self.gate.closed_because is not None:
+                return
+            await moved.wait()
+
+    def _after(self, request: pb.ReadEventsRequest) -> int:
+        own = self._provider.writer.position
+        if request.limit < 0:
+            raise InvalidField("limit", f"is {request.limit}; it must not be negative")
+        if request.last:
+            if request.after_position:
+                raise InvalidField("last", "does not go with after_position")
+            if not 0 < request.last <= LARGEST_LAST:
+                raise InvalidField("last", f"is {request.last}; it must be from 1 to {LARGEST_LAST}")
+            return max(0, own.sequence - request.last)
+        if not request.after_position:
+            return 0
+        position = parse_position(request.after_position)
+        if position is None:
+            raise InvalidField("after_position", "is not a position")
+        if position.log_id != own.log_id or position.segment != own.segment:
+            raise InvalidField("after_position", "is a position of another ledger")
+        if position.sequence > own.sequence:
+            raise InvalidField("after_position", "is a position that this ledger has not reached")
+        return position.sequence
+
+    def _subject(self, request: pb.ReadEventsRequest) -> str | None:
+        kind, key = request.aggregate_type, request.aggregate_id
+        if key and not kind:
+            raise InvalidField("aggregate_type", "is required with aggregate_id")
+        if not kind:
+            return None
+        if kind not in AGGREGATE_TYPES:
+            raise InvalidField("aggregate_type", f"must be one of {', '.join(AGGREGATE_TYPES)}")
+        if key and SUBJECT_TOKEN.fullmatch(key) is None:
+            raise InvalidField("aggregate_id", "is not the id of an aggregate")
+        return f"rear.log.{self._service}.{kind}.{key or '*'}"
+
+    def _recorded(self, stored: Stored) -> pb.RecordedEvent:
+        envelope = Envelope.FromString(stored.payload)
+        body = envelope.WhichOneof("body")
+        own = self._provider.writer.position
+        return pb.RecordedEvent(
+            position=str(Position(own.log_id, own.segment, stored.sequence)),
+            sequence=stored.sequence,
+            subject=stored.subject,
+            payload=stored.payload,
+            hash=bytes.fromhex(stored.hash),
+            event_type=type(getattr(envelope, body)).__name__ if body else "",
+            time=envelope.time,
+        )

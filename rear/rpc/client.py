@@ -1,0 +1,245 @@
+"""A client of one service: deadlines, retries that have one effect, and typed failures.
+
+Every read may be sent again, and so may every change, because it carries a `request_id`: the same request
+with the same id has the effect of one. So a call outlives a restart of the service for as long as its caller
+has patience.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from rear.domain.contract import contract_id
+from rear.domain.window import SECOND
+from rear.rpc.refused import CallFailed, Refused, UntrueAnswer, failure_of
+from rear.v1 import (
+    audit_service_pb2,
+    audit_service_pb2_grpc,
+    contract_pb2,
+    contract_service_pb2,
+    contract_service_pb2_grpc,
+    discovery_service_pb2,
+    discovery_service_pb2_grpc,
+)
+
+MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+
+CONNECT_MS: Final = 5_000
+
+CHANNEL_OPTIONS: Final[Sequence[tuple[str, int]]] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # A peer that is gone without a word is noticed within 40 s while a call waits for it.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    # A service that restarts is found again soon; the calls' own pauses keep this from being a storm.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # gRPC's name for the time that one attempt to connect has.
+    ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
+)
+
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 1.0
+
+Answer = TypeVar("Answer")
+
+
+class Client:
+    """Calls one service. Use it as an asynchronous context manager, or `close` it.
+
+    `timeout` is the deadline of each attempt in seconds, `patience` the seconds within which an attempt that
+    got no answer is repeated (0: never). `caller` is the identity that the service knows this client by;
+    without one it is the principal of a connection without TLS. Methods raise `Refused`, `Unreachable` and
+    `UntrueAnswer`.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        timeout: float = 10.0,
+        patience: float = 2.0,
+        caller: str | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.timeout = timeout
+        self.patience = patience
+        self.caller = caller
+        self._channel = grpc.aio.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
+        self._discovery: discovery_service_pb2_grpc.DiscoveryServiceAsyncStub = (
+            discovery_service_pb2_grpc.DiscoveryServiceStub(self._channel)
+        )
+        self._contracts: contract_service_pb2_grpc.ContractServiceAsyncStub = (
+            contract_service_pb2_grpc.ContractServiceStub(self._channel)
+        )
+        self._audit: audit_service_pb2_grpc.AuditServiceAsyncStub = audit_service_pb2_grpc.AuditServiceStub(
+            self._channel
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; calls under way are cancelled."""
+        await self._channel.close()
+
+    async def list_flavours(
+        self, request: discovery_service_pb2.ListFlavoursRequest
+    ) -> discovery_service_pb2.ListFlavoursResponse:
+        """LIST_FLAVOURS."""
+        return await self._call(self._discovery.ListFlavours, request)
+
+    async def get_flavour(
+        self, request: discovery_service_pb2.GetFlavourRequest
+    ) -> discovery_service_pb2.GetFlavourResponse:
+        """One flavour."""
+        return await self._call(self._discovery.GetFlavour, request)
+
+    async def reserve_flavour(
+        self, request: contract_service_pb2.ReserveFlavourRequest
+    ) -> contract_service_pb2.ReserveFlavourResponse:
+        """RESERVE_FLAVOUR. Raises `UntrueAnswer` where the contract is not the one that was asked for."""
+        response = await self._change(self._contracts.ReserveFlavour, request, request.request_id)
+        self._check(request, response.contract)
+        return response
+
+    async def purchase_flavour(
+        self, request: contract_service_pb2.PurchaseFlavourRequest
+    ) -> contract_service_pb2.PurchaseFlavourResponse:
+        """PURCHASE_FLAVOUR."""
+        return await self._change(self._contracts.PurchaseFlavour, request, request.request_id)
+
+    async def cancel_contract(
+        self, request: contract_service_pb2.CancelContractRequest
+    ) -> contract_service_pb2.CancelContractResponse:
+        """End a contract."""
+        return await self._change(self._contracts.CancelContract, request, request.request_id)
+
+    async def get_contract(
+        self, request: contract_service_pb2.GetContractRequest
+    ) -> contract_service_pb2.GetContractResponse:
+        """One contract."""
+        return await self._call(self._contracts.GetContract, request)
+
+    async def list_contracts(
+        self, request: contract_service_pb2.ListContractsRequest
+    ) -> contract_service_pb2.ListContractsResponse:
+        """One page of contracts."""
+        return await self._call(self._contracts.ListContracts, request)
+
+    async def contracts(
+        self, request: contract_service_pb2.ListContractsRequest
+    ) -> AsyncIterator[contract_pb2.Contract]:
+        """The contracts of all pages, from that of `request` on."""
+        page = contract_service_pb2.ListContractsRequest()
+        page.CopyFrom(request)
+        while True:
+            response = await self.list_contracts(page)
+            for contract in response.contracts:
+                yield contract
+            if not response.next_page_token:
+                return
+            page.page_token = response.next_page_token
+
+    async def events(
+        self, request: audit_service_pb2.ReadEventsRequest
+    ) -> AsyncIterator[audit_service_pb2.RecordedEvent]:
+        """The events that `request` asks for, each once.
+
+        A stream that breaks goes on after the last event that was seen.
+        """
+        rest = audit_service_pb2.ReadEventsRequest()
+        rest.CopyFrom(request)
+        clock = asyncio.get_running_loop().time
+        give_up, pause = None, FIRST_PAUSE
+        while True:
+            began = clock()
+            call = self._audit.ReadEvents(rest)
+            try:
+                async for response in call:
+                    give_up, pause = None, FIRST_PAUSE
+                    for event in response.events:
+                        yield event
+                        rest.after_position, rest.last = event.position, 0
+                        if rest.limit:
+                            rest.limit -= 1
+                            if not rest.limit:
+                                return
+                return
+            except grpc.aio.AioRpcError as error:
+                now = clock()
+                # One that lasted longer than connecting can take was a stream, if a silent one.
+                if give_up is None or now - began > 2 * CONNECT_MS / 1_000:
+                    give_up, pause = now + self.patience, FIRST_PAUSE
+                pause = await _pause(failure_of(error), pause, give_up - now)
+            finally:
+                call.cancel()
+
+    def contract_id(self, provider_id: str, request_id: str) -> str:
+        """The id of the contract that a reservation with `request_id` leads to at this provider."""
+        return contract_id(provider_id, self.caller or anonymous_caller(provider_id), request_id)
+
+    def _check(
+        self, request: contract_service_pb2.ReserveFlavourRequest, contract: contract_pb2.Contract
+    ) -> None:
+        if request.validate_only:
+            return
+        if request.provider_id and contract.provider_id != request.provider_id:
+            raise UntrueAnswer(
+                f"asked provider {request.provider_id}, but {contract.provider_id or 'nobody'} answered"
+            )
+        expected = self.contract_id(contract.provider_id, request.request_id)
+        if contract.contract_id != expected:
+            raise UntrueAnswer(
+                f"the provider answered with contract {contract.contract_id or '(none)'}, "
+                f"but this request leads to {expected}"
+            )
+
+    async def _change(
+        self, method: Callable[..., Awaitable[Answer]], request: Message, request_id: str
+    ) -> Answer:
+        # Without an id a repeated change would be a second one.
+        return await self._call(method, request, patience=self.patience if request_id else 0.0)
+
+    async def _call(
+        self, method: Callable[..., Awaitable[Answer]], request: Any, *, patience: float | None = None
+    ) -> Answer:
+        clock = asyncio.get_running_loop().time
+        give_up = clock() + (self.patience if patience is None else patience)
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await method(request, timeout=self.timeout)
+            except grpc.aio.AioRpcError as error:
+                pause = await _pause(failure_of(error), pause, give_up - clock())
+
+
+def anonymous_caller(provider_id: str) -> str:
+    """Who a caller without TLS is to the provider `spiffe://<domain>/<role>/<service>`."""
+    domain = provider_id.removeprefix("spiffe://").partition("/")[0]
+    return f"spiffe://{domain}/local/anonymous"
+
+
+async def _pause(failure: CallFailed, pause: float, left: float) -> float:
+    """Wait before the next attempt and give the pause after it; raise `failure` where there is none to be."""
+    wanted = pause * random.uniform(0.5, 1.0)
+    if failure.retry_after is not None:
+        wanted = max(wanted, failure.retry_after / SECOND)
+    if isinstance(failure, Refused) or wanted >= left:
+        raise failure from None
+    await asyncio.sleep(wanted)
+    return min(2 * pause, LONGEST_PAUSE)

@@ -1,0 +1,79 @@
+"""Brings up a gRPC server with health and reflection, and takes it down without cutting anybody off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from rear.rpc.answering import LARGEST_RECEIVED
+
+OPTIONS: Final = (
+    ("grpc.max_receive_message_length", LARGEST_RECEIVED),
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+)
+
+
+class PortTaken(Exception):
+    """The address cannot be listened on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A gRPC service: its full name, and what adds its handlers to a server."""
+
+    name: str
+    add_to: Callable[[grpc.aio.Server], None]
+
+
+class RpcServer:
+    """One gRPC server: bound first, given its services, then started. Health says when it serves."""
+
+    def __init__(self) -> None:
+        self._names: tuple[str, ...] = ()
+        self._server = grpc.aio.server(options=OPTIONS)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+
+    def add(self, services: Sequence[Service]) -> None:
+        """Takes the services, before `start`."""
+        self._names = tuple(service.name for service in services)
+        for service in services:
+            service.add_to(self._server)
+        reflection.enable_server_reflection(
+            (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+
+    def bind(self, address: str) -> int:
+        """Listens on `host:port` (port 0: a free one), and returns the port. Raises PortTaken."""
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise PortTaken(f"cannot listen on {address}: {error}") from error
+        if port == 0:
+            raise PortTaken(f"cannot listen on {address}: it is in use")
+        return port
+
+    async def start(self) -> None:
+        """Begins to take calls."""
+        await self.set_serving(False)
+        await self._server.start()
+
+    async def set_serving(self, serving: bool) -> None:
+        """What health says of the server and each of its services."""
+        status = (
+            health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+        for name in ("", *self._names):
+            await self._health.set(name, status)
+
+    async def stop(self, grace: float) -> None:
+        """Takes no more calls, and gives those under way `grace` seconds."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace)

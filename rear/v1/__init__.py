@@ -1,0 +1,1 @@
+"""Generated from proto/rear/v1 by proto/generate.py."""

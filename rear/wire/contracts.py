@@ -1,0 +1,76 @@
+"""Contracts and counter-offers as the API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from rear.domain.contract import Contract
+from rear.domain.counter_offer import CounterOffer
+from rear.domain.lifecycle import ContractState
+from rear.v1 import contract_pb2
+from rear.wire.values import write_instant, write_money, write_partition, write_shares, write_window
+
+CONTRACT_STATE_NUMBERS: Final[Mapping[ContractState, contract_pb2.ContractState.ValueType]] = {
+    ContractState.RESERVED: contract_pb2.CONTRACT_STATE_RESERVED,
+    ContractState.CONFIRMED: contract_pb2.CONTRACT_STATE_CONFIRMED,
+    ContractState.ACTIVE: contract_pb2.CONTRACT_STATE_ACTIVE,
+    ContractState.EXPIRED: contract_pb2.CONTRACT_STATE_EXPIRED,
+    ContractState.CANCELLED: contract_pb2.CONTRACT_STATE_CANCELLED,
+    ContractState.REVOKED: contract_pb2.CONTRACT_STATE_REVOKED,
+    ContractState.COMPLETED: contract_pb2.CONTRACT_STATE_COMPLETED,
+}
+
+CONTRACT_STATES: Final[Mapping[int, ContractState]] = {
+    number: state for state, number in CONTRACT_STATE_NUMBERS.items()
+}
+"""Without UNSPECIFIED."""
+
+
+def contract_to_proto(contract: Contract, provider_id: str) -> contract_pb2.Contract:
+    """The contract as its seller `provider_id` keeps it."""
+    message = contract_pb2.Contract()
+    write_contract(message, contract, provider_id)
+    return message
+
+
+def write_contract(message: contract_pb2.Contract, contract: Contract, provider_id: str) -> None:
+    """The contract as its seller `provider_id` keeps it.
+
+    The time to purchase shows only while it runs, and what time alone ended was ended by the seller.
+    """
+    message.contract_id = contract.id
+    message.provider_id = provider_id
+    message.buyer_id = contract.buyer_id
+    message.flavour_id = contract.flavour_id
+    message.pool_id = contract.pool_id
+    write_partition(message.partition, contract.partition)
+    if contract.assigned_units:
+        write_shares(message.assigned_units, contract.assigned_units)
+    write_window(message.window, contract.window)
+    message.state = CONTRACT_STATE_NUMBERS[contract.state]
+    message.revision = contract.version
+    if contract.price is not None:
+        write_money(message.price, contract.price)
+    message.priority = contract.priority
+    write_instant(message.created_at, contract.created_at)
+    write_instant(message.updated_at, contract.updated_at)
+    if contract.purchase_before is not None and contract.state is ContractState.RESERVED:
+        write_instant(message.purchase_before, contract.purchase_before)
+    if contract.ending is not None:
+        message.ending.actor = contract.ending.actor or provider_id
+        message.ending.reason = contract.ending.reason
+    message.allocation_id = contract.allocation_id
+    message.chain_id = contract.chain_id
+
+
+def counter_offer_to_proto(offer: CounterOffer) -> contract_pb2.CounterOffer:
+    """What would fit. What was not found stays absent."""
+    message = contract_pb2.CounterOffer(flavour_id=offer.flavour_id, exhaustive=offer.exhaustive)
+    if offer.most_in_window is not None:
+        write_partition(message.most_in_window, offer.most_in_window)
+    write_window(message.asked_window, offer.asked_window)
+    if offer.earliest_window is not None:
+        write_window(message.earliest_window, offer.earliest_window)
+    write_instant(message.as_of, offer.as_of)
+    return message

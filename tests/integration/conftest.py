@@ -1,0 +1,36 @@
+"""A real nats-server in a directory of the test's own, a connection to it, and a stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from rear.ledger.connection import Connection
+from rear.ledger.embedded import EmbeddedServer
+from rear.ledger.stream import EventStream
+
+
+@pytest.fixture
+async def embedded(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
+    """A running server with an empty store in `tmp_path/nats`."""
+    async with EmbeddedServer(tmp_path / "nats", patience=2.0) as server:
+        yield server
+
+
+@pytest.fixture
+async def connection(embedded: EmbeddedServer) -> AsyncIterator[Connection]:
+    """A live connection to `embedded`."""
+    connection = Connection(lambda: embedded.endpoint, name="test")
+    await connection.open(10)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def stream(connection: Connection) -> EventStream:
+    """An empty stream on `embedded`, which takes the subjects `t.>`."""
+    stream = EventStream(connection, "TEST", ["t.>"])
+    await stream.ensure()
+    return stream
