@@ -80,7 +80,7 @@ test: $(READY) ## all tests (PYTEST_ARGS=)
 check: lint stubs-current test ## what CI runs
 
 .PHONY: demo
-demo: $(READY) ## two nodes of one domain at work
+demo: $(READY) ## a node sells its last free piece, on record
 	$(DEMO)
 
 .PHONY: bench

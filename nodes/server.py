@@ -13,7 +13,6 @@ from typing import Final
 import structlog
 
 from nodes.pool_spec import PoolSpec
-from rear.domain.contract import Contract
 from rear.domain.reservation import Promises
 from rear.domain.state import State
 from rear.ledger.errors import LedgerError
@@ -27,6 +26,7 @@ from rear.managers.provider import Provider
 from rear.managers.rear import RearManager, Reconciled
 from rear.managers.timers import Timers
 from rear.projections.feed import TablesFeed
+from rear.projections.rebuild import Replayed, forget_ended
 from rear.projections.tables import Tables
 from rear.rpc.audit_service import AuditServicer, CommitSignal
 from rear.rpc.contract_service import ContractServicer
@@ -145,7 +145,8 @@ class Node:
         port = self._server.bind(f"{self.settings.host}:{self.settings.port}")
         self.endpoint = f"{self.settings.host}:{port}"
         self._stack.push_async_callback(self._server.stop, 0)
-        self.store = await open_store(self._stack, directory, self.settings.name)
+        directory.claim(self.settings.provider_id)
+        self.store = await open_store(self._stack, directory)
         self.tables = Tables(directory.tables)
         self._stack.callback(self.tables.close)
         self.writer = await self._become_writer()
@@ -160,11 +161,6 @@ class Node:
 
     async def _become_writer(self) -> Writer:
         state, tip = await self._load()
-
-        def replayed(batch: Sequence[Committed]) -> None:
-            self.tables.write(batch, state.service)
-            _forget_ended(state, batch)
-
         return await become_writer(
             self.store.stream,
             self.store.anchor,
@@ -174,7 +170,7 @@ class Node:
             endpoint=self.endpoint,
             clock=self._clock,
             ids=self._ids,
-            replayed=replayed,
+            replayed=Replayed(self.tables, state),
         )
 
     async def _load(self) -> tuple[State, Tip]:
@@ -226,7 +222,7 @@ class Node:
         )
 
     def _written(self, batch: Sequence[Committed]) -> None:
-        _forget_ended(self.writer.state, batch)
+        forget_ended(self.writer.state, batch)
 
     async def _watch_health(self) -> None:
         """Says by health whether requests can be served, and logs why not when that changes."""
@@ -243,13 +239,6 @@ class Node:
                 await self._server.set_serving(trouble is None)
                 before = trouble
             await asyncio.sleep(HEALTH_EVERY)
-
-
-def _forget_ended(state: State, batch: Sequence[Committed]) -> None:
-    """Drops contracts that have ended from memory, once the tables have them."""
-    for item in batch:
-        if isinstance(item.step.after, Contract):
-            state.forget(item.step.after)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

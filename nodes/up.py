@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
-import os
 import re
 import signal
 import sys
@@ -14,12 +12,12 @@ from pathlib import Path
 from typing import Final
 
 import click
-import structlog
 
 from nodes.inventory import InventoryError, load_inventory
 from nodes.machine import this_machine
 from nodes.pool_spec import PoolSpec
 from nodes.server import Node, NodeSettings
+from rear.command.logs import configure
 from rear.ledger.errors import LedgerError
 from rear.ledger.store import SERVICE_NAME
 from rear.rpc.server import PortTaken
@@ -79,7 +77,7 @@ def role(
     log_format: str,
 ) -> None:
     """Start a node that offers resource pools and sells them, until SIGTERM or Ctrl-C."""
-    _configure_logs(log_format)
+    configure(log_format, "INFO")
     if SERVICE_NAME.fullmatch(name) is None:
         raise click.BadParameter("use 1 to 40 of a-z, 0-9 and '-'", param_hint="--name")
     if DOMAIN_NAME.fullmatch(domain) is None:
@@ -182,20 +180,3 @@ def _read_inventory(inventory: Path | None, domain: str, every: int) -> Sequence
         return load_inventory(inventory, owner_domain=domain, every=every)
     except InventoryError as error:
         raise CannotStart(str(error)) from error
-
-
-def _configure_logs(log_format: str) -> None:
-    text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
-    renderer = structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer()
-    level = logging.getLevelNamesMapping().get(os.environ.get("REAR_LOG_LEVEL", "INFO").upper(), logging.INFO)
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info if not text else structlog.processors.StackInfoRenderer(),
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -100,9 +100,7 @@ TERMS: Final = PoolTerms(
     ),
     Owner("campus.example", "Campus computing", "ops@campus.example"),
 )
-SENSOR_TERMS: Final = PoolTerms(
-    FlavourType.SENSOR, Characteristics("", SensorFacts("temperature", "Cel", MINUTE))
-)
+SENSOR_TERMS: Final = PoolTerms(FlavourType.SENSOR, Characteristics("", SensorFacts("temperature", "Cel", MINUTE)))
 FIRST: Final = Offer(
     f"{POOL}-1", "", CAPACITY, (UnitShare("gpu", "gpu-0", 1_000), UnitShare("gpu", "gpu-1", 1_000)), NOW
 )

@@ -135,9 +135,7 @@ EVENTS: Final[Mapping[type[Event], SearchStrategy[AnyEvent]]] = {
         PoolRegistered, **every, terms=terms, capacity=quantities, units=unit_tuples, offer=offers
     ),
     PoolTermsChanged: st.builds(PoolTermsChanged, **every, terms=terms, offer=offers),
-    CapacityChanged: st.builds(
-        CapacityChanged, **every, capacity=quantities, units=unit_tuples, offer=maybe_offers
-    ),
+    CapacityChanged: st.builds(CapacityChanged, **every, capacity=quantities, units=unit_tuples, offer=maybe_offers),
     PoolReserved: st.builds(PoolReserved, **every, hold=holds, offer=maybe_offers),
     HoldReleased: st.builds(HoldReleased, **every, hold_id=texts, offer=maybe_offers),
     PoolRetired: st.builds(PoolRetired, **every, reason=texts, retired_flavour_id=texts),

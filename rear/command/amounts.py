@@ -112,9 +112,7 @@ def parse_unit(text: str) -> UnitRequest:
     return _unit_request(unit_class, count, millis, wanted, text)
 
 
-def _unit_request(
-    unit_class: str, count: str, millis: str, wanted: Mapping[str, str], text: str
-) -> UnitRequest:
+def _unit_request(unit_class: str, count: str, millis: str, wanted: Mapping[str, str], text: str) -> UnitRequest:
     try:
         return UnitRequest(
             unit_class,
@@ -123,9 +121,7 @@ def _unit_request(
             attributes(wanted),
         )
     except ValueError:
-        raise ValueError(
-            f"{text!r} names no devices; write COUNT[:MILLIS[:MODEL]], like 2 or 1:460:T4"
-        ) from None
+        raise ValueError(f"{text!r} names no devices; write COUNT[:MILLIS[:MODEL]], like 2 or 1:460:T4") from None
 
 
 def show_unit_request(request: UnitRequest) -> str:
@@ -180,7 +176,7 @@ def show_quantity(kind: str, amount: int) -> str:
 
 def show_demand(demand: Demand) -> str:
     """A partition for people, on one line."""
-    parts = [show_quantity(kind, demand.quantities[kind]) for kind in _in_order(demand.quantities)]
+    parts = [show_quantity(kind, demand.quantities[kind]) for kind in in_order(demand.quantities)]
     parts += [show_unit_request(request) for request in demand.units]
     return ", ".join(parts) or "nothing"
 
@@ -189,7 +185,7 @@ def demand_flags(demand: Demand) -> list[str]:
     """The flags of `rear reserve` that ask for exactly this partition."""
     flags: list[str] = []
     quantities = demand.quantities
-    for kind in _in_order(quantities):
+    for kind in in_order(quantities):
         amount = quantities[kind]
         if kind == CPU_MILLICORES:
             flags += ["--cpu", show_cpu(amount)]
@@ -219,6 +215,7 @@ def _unit_flags(request: UnitRequest) -> list[str]:
     ]
 
 
-def _in_order(quantities: Quantities) -> Iterable[str]:
+def in_order(quantities: Quantities) -> Iterable[str]:
+    """The kinds as people expect them: processor, memory, storage, pods, and then the others by name."""
     core = [kind for kind in CORE_KINDS if kind in quantities]
     return core + [kind for kind in quantities if kind not in CORE_KINDS]

@@ -14,6 +14,7 @@ from rear.command.output import write_facts, write_json, write_json_line, write_
 from rear.command.settings import Settings, common_options, run, settings
 from rear.command.times import show_duration, show_moment, show_roughly
 from rear.domain.units import MILLIS_PER_UNIT
+from rear.domain.window import MINUTE, SECOND
 
 if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
@@ -31,9 +32,7 @@ def new_request_id() -> str:
 @click.command()
 @common_options
 @click.argument("contract_id")
-@click.option(
-    "--revision", type=click.IntRange(min=1), help="The revision as you know it.  [default: read it first]"
-)
+@click.option("--revision", type=click.IntRange(min=1), help="The revision as you know it.  [default: read it first]")
 @click.option("--request-id", help="Makes a repeated command safe.  [default: a new one]")
 @click.option("--validate-only", is_flag=True, help="Only say what would happen.")
 def purchase(contract_id: str, revision: int | None, request_id: str | None, validate_only: bool) -> None:
@@ -54,9 +53,7 @@ async def _purchase(chosen: Settings, request: contract_service_pb2.PurchaseFlav
 
     async with chosen.client() as client:
         if not request.HasField("revision"):
-            known = await client.get_contract(
-                contract_service_pb2.GetContractRequest(contract_id=request.contract_id)
-            )
+            known = await client.get_contract(contract_service_pb2.GetContractRequest(contract_id=request.contract_id))
             request.revision = known.contract.revision
         response = await client.purchase_flavour(request)
     if chosen.json:
@@ -72,9 +69,7 @@ async def _purchase(chosen: Settings, request: contract_service_pb2.PurchaseFlav
 @click.option("--revision", type=click.IntRange(min=1), help="Only if it still has this revision.")
 @click.option("--request-id", help="Makes a repeated command safe.  [default: a new one]")
 @click.option("--validate-only", is_flag=True, help="Only say what would happen.")
-def cancel(
-    contract_id: str, reason: str, revision: int | None, request_id: str | None, validate_only: bool
-) -> None:
+def cancel(contract_id: str, reason: str, revision: int | None, request_id: str | None, validate_only: bool) -> None:
     """End a contract. One that has ended already stays as it ended."""
     from rear.v1 import contract_service_pb2
 
@@ -133,9 +128,7 @@ async def _show(chosen: Settings, request: contract_service_pb2.GetContractReque
     help="State. Repeatable: any of them.",
 )
 @click.option("--pool", default="", help="Only contracts on this pool.")
-@click.option(
-    "--page-size", type=click.IntRange(1, 1_000), default=100, show_default=True, help="Contracts in a page."
-)
+@click.option("--page-size", type=click.IntRange(1, 1_000), default=100, show_default=True, help="Contracts in a page.")
 @click.option("--page-token", default="", help="Go on where a page ended.")
 @click.option("--all", "every", is_flag=True, help="All pages; with --json one contract a line.")
 def list_contracts(states: tuple[str, ...], pool: str, page_size: int, page_token: str, every: bool) -> None:
@@ -244,9 +237,8 @@ def _facts(contract: contract_pb2.Contract, ttp_remaining: Duration | None) -> l
 
 
 def _length(duration: int) -> str:
-    exact = show_duration(duration)
-    rough = show_roughly(duration)
-    return rough if exact == rough else f"about {rough}"
+    nearest = (duration + SECOND // 2) // SECOND * SECOND if duration >= MINUTE else duration
+    return show_duration(nearest) if nearest == duration else f"about {show_duration(nearest)}"
 
 
 def _devices(shares: Iterable[quantities_pb2.UnitShare]) -> str:

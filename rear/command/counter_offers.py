@@ -70,14 +70,12 @@ def explain(counter_offer: contract_pb2.CounterOffer, found: Sequence[Offer]) ->
     if not counter_offer.HasField("most_in_window"):
         lines.append("  nothing of it fits in the window asked for")
     if not counter_offer.HasField("earliest_window"):
-        searched = "" if counter_offer.exhaustive else ", as far as was searched"
-        lines.append(f"  no window was found in which all of it fits{searched}")
+        where = "within the provider's horizon" if counter_offer.exhaustive else "as far as was searched"
+        lines.append(f"  no window was found in which all of it fits, {where}")
     return lines
 
 
-def _command(
-    flavour_id: str, demand: Demand, start: Instant | None, end: Instant, extra: Sequence[str]
-) -> str:
+def _command(flavour_id: str, demand: Demand, start: Instant | None, end: Instant, extra: Sequence[str]) -> str:
     words = ["rear", "reserve", flavour_id, *demand_flags(demand)]
     if start is not None:
         words += ["--start", show_instant(start)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
-from rear.command.amounts import show_demand, show_quantity
+from rear.command.amounts import in_order, show_demand, show_quantity
 from rear.command.output import as_json, write_json_line
 from rear.command.settings import Settings, common_options, run, settings
 from rear.command.times import show_moment
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @common_options
-@click.option(
-    "--last", type=click.IntRange(min=1), default=20, show_default=True, help="Begin with the last events."
-)
+@click.option("--last", type=click.IntRange(min=1), default=20, show_default=True, help="Begin with the last events.")
 @click.option("--all", "every", is_flag=True, help="Begin with the first event.")
 @click.option("--after", default="", metavar="POSITION", help="Begin after this position.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what is yet to come.")
@@ -37,9 +35,7 @@ if TYPE_CHECKING:
     metavar="TYPE",
     help="Only events of this type of aggregate: pool, contract, allocation, service.",
 )
-@click.option(
-    "--id", "aggregate_id", default="", metavar="ID", help="Only events of this aggregate; needs --type."
-)
+@click.option("--id", "aggregate_id", default="", metavar="ID", help="Only events of this aggregate; needs --type.")
 @click.pass_context
 def events(
     context: click.Context,
@@ -129,7 +125,8 @@ def _window(window: window_pb2.Window) -> str:
 def _amounts(quantities: quantities_pb2.Quantities) -> str:
     from rear.wire.values import read_quantities
 
-    return ", ".join(show_quantity(kind, amount) for kind, amount in read_quantities(quantities).items())
+    amounts = read_quantities(quantities)
+    return ", ".join(show_quantity(kind, amounts[kind]) for kind in in_order(amounts))
 
 
 def _units(units: Any) -> str:

@@ -49,9 +49,7 @@ def say(failure: CallFailed, endpoint: str) -> str:
     for violation in failure.violations:
         if violation.field not in message:
             message += f"; {violation.field}: {violation.description}"
-    facts = ", ".join(
-        f"{name}={value}" for name, value in sorted(failure.metadata.items()) if value not in message
-    )
+    facts = ", ".join(f"{name}={value}" for name, value in sorted(failure.metadata.items()) if value not in message)
     return f"refused: {message} ({reason}{'; ' + facts if facts else ''})"
 
 
@@ -65,8 +63,7 @@ def failure_as_json(failure: CallFailed) -> dict[str, Any]:
         "message": failure.message,
         "metadata": failure.metadata,
         "violations": [
-            {"field": violation.field, "description": violation.description}
-            for violation in failure.violations
+            {"field": violation.field, "description": violation.description} for violation in failure.violations
         ],
     }
     if failure.counter_offer is not None:

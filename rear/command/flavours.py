@@ -10,6 +10,7 @@ import click
 
 from rear.command.amounts import (
     MODEL,
+    in_order,
     show_bytes_roughly,
     show_cpu,
     show_money,
@@ -45,9 +46,7 @@ def flavours() -> None:
     show_default=True,
     help="What comes first.",
 )
-@click.option(
-    "--limit", type=click.IntRange(1, 1_000), default=100, show_default=True, help="The most flavours."
-)
+@click.option("--limit", type=click.IntRange(1, 1_000), default=100, show_default=True, help="The most flavours.")
 def list_flavours(order: str, limit: int, **flags: Any) -> None:
     """List the flavours that a selector selects, with what is available of them.
 
@@ -130,9 +129,7 @@ def _devices(offered: Iterable[quantities_pb2.OfferedUnit]) -> str:
         if one.millis:
             groups[one.unit.unit_class, one.unit.attributes.get(MODEL, ""), one.millis] += 1
     said = []
-    for (unit_class, model, millis), count in sorted(
-        groups.items(), key=lambda group: (group[0][:2], -group[0][2])
-    ):
+    for (unit_class, model, millis), count in sorted(groups.items(), key=lambda group: (group[0][:2], -group[0][2])):
         share = "" if millis == MILLIS_PER_UNIT else f"{millis}/{MILLIS_PER_UNIT}"
         said.append(" ".join(part for part in (str(count), unit_class, model, share) if part))
     return ", ".join(said)
@@ -194,7 +191,7 @@ def _facts(listed: flavour_pb2.ListedFlavour) -> list[tuple[str, str]]:
         ("tags", ", ".join(f"{name}={value}" for name, value in sorted(properties.tags.items()))),
         ("partition", _partitionability(flavour.policies)),
         ("aggregation", _aggregation(flavour.policies)),
-        ("price", "; ".join(_price(component) for component in flavour.price.components)),
+        ("price", "; ".join(_price(component, flavour) for component in flavour.price.components)),
     ]
 
 
@@ -202,7 +199,7 @@ def _amounts(quantities: quantities_pb2.Quantities, units: Iterable[quantities_p
     from rear.wire.values import read_quantities
 
     amounts = read_quantities(quantities)
-    parts = [show_quantity(kind, amount) for kind, amount in amounts.items()]
+    parts = [show_quantity(kind, amounts[kind]) for kind in in_order(amounts)]
     devices = _devices(units)
     return ", ".join(parts + ([devices] if devices else [])) or "nothing"
 
@@ -235,7 +232,8 @@ def _partitionability(policies: flavour_pb2.Policies) -> str:
         ("at least", bounds.minimum, bounds.unit_minimum_millis),
         ("in steps of", bounds.step, bounds.unit_step_millis),
     ):
-        parts = [show_quantity(kind, amount) for kind, amount in read_quantities(quantities).items()]
+        amounts = read_quantities(quantities)
+        parts = [show_quantity(kind, amounts[kind]) for kind in in_order(amounts)]
         parts += [f"{amount}/{MILLIS_PER_UNIT} {unit_class}" for unit_class, amount in sorted(millis.items())]
         if parts:
             said.append(f"{name} {', '.join(parts)}")
@@ -249,13 +247,18 @@ def _aggregation(policies: flavour_pb2.Policies) -> str:
     return f"{bounds.min_count} to {bounds.max_count} flavours together"
 
 
-def _price(component: flavour_pb2.PriceComponent) -> str:
+def _price(component: flavour_pb2.PriceComponent, flavour: flavour_pb2.Flavour) -> str:
     from rear.wire.values import read_duration, read_money
 
     said = show_money(read_money(component.amount))
     if component.kind:
         amount = component.per_amount if component.HasField("per_amount") else 1
-        said += f" for {amount} {component.kind}" if amount != 1 else f" for {component.kind}"
+        if all(offered.unit.unit_class != component.kind for offered in flavour.units):
+            said += f" for {show_quantity(component.kind, amount)}"
+        elif amount == MILLIS_PER_UNIT:
+            said += f" for 1 {component.kind}"
+        else:
+            said += f" for {amount}/{MILLIS_PER_UNIT} {component.kind}"
     if component.HasField("per_duration"):
         said += f" per {show_duration(read_duration(component.per_duration))}"
     return said

@@ -39,16 +39,14 @@ class LazyCommand:
 
 COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "up": LazyCommand("rear.command.roles:up_command", "Start a service."),
-    "flavours": LazyCommand(
-        "rear.command.flavours:flavours", "What a provider offers, and what of it is free."
-    ),
+    "flavours": LazyCommand("rear.command.flavours:flavours", "What a provider offers, and what of it is free."),
     "reserve": LazyCommand("rear.command.reserve:reserve", "Hold a partition of a flavour for a window."),
     "purchase": LazyCommand("rear.command.contracts:purchase", "Buy what was reserved."),
     "cancel": LazyCommand("rear.command.contracts:cancel", "End a contract."),
-    "contracts": LazyCommand(
-        "rear.command.contracts:contracts", "The contracts that you hold with a provider."
-    ),
+    "contracts": LazyCommand("rear.command.contracts:contracts", "The contracts that you hold with a provider."),
     "events": LazyCommand("rear.command.events:events", "Read a service's ledger."),
+    "tables": LazyCommand("rear.command.tables:tables", "Look at a service's tables, digest and rebuild them."),
+    "ledger": LazyCommand("rear.command.ledger:ledger", "Verify a service's ledger; accept what was lost of it."),
 }
 """Every subcommand, in the order of --help."""
 
@@ -68,6 +66,14 @@ class LazyGroup(click.Group):
         """The command of a name; None where there is none."""
         lazy = self._lazy.get(cmd_name)
         return None if lazy is None else lazy.load()
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. A reader of its output that went away ends it, in silence."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            failures.close_quietly()
+            ctx.exit(failures.BROKEN_PIPE)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of subcommands, without importing them."""
@@ -108,17 +114,18 @@ def run_command(arguments: Sequence[str]) -> int:
     chosen = Settings()
     try:
         result = cli.main(args=list(arguments), prog_name="rear", standalone_mode=False, obj=chosen)
-    except click.UsageError as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return failures.USAGE
+    except click.UsageError as error:
+        see = f" (see {error.ctx.command_path} --help)" if error.ctx is not None else ""
+        failures.complain(f"{error.format_message()}{see}")
         return failures.USAGE
     except click.ClickException as error:
         failures.complain(error.format_message())
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return failures.INTERRUPTED
-    except BrokenPipeError:
-        failures.close_quietly()
-        return failures.BROKEN_PIPE
     except Exception as error:
         return _failed(error, chosen)
     # Without standalone mode, `ctx.exit(code)` comes back as a result.
@@ -139,3 +146,7 @@ def _failed(error: Exception, chosen: Settings) -> int:
             failures.complain(f"the provider's answer cannot be true: {error}")
             return failures.FAILURE
     return failures.unexpected(error)
+
+
+if __name__ == "__main__":
+    main()

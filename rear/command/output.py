@@ -40,9 +40,7 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     listed = [tuple(row) for row in rows]
     kept = [index for index, _ in enumerate(columns) if any(row[index] for row in listed)]
     if not sys.stdout.isatty():
-        _write_plain(
-            [[columns[index].upper() for index in kept]] + [[row[index] for index in kept] for row in listed]
-        )
+        _write_plain([[columns[index].upper() for index in kept]] + [[row[index] for index in kept] for row in listed])
         return
     from rich import box
     from rich.console import Console

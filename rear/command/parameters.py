@@ -82,9 +82,7 @@ _PARTITION: Final = (
     click.option("--storage", type=BYTES, help="Storage: 100GiB."),
     click.option("--pods", type=COUNT, help="Number of pods."),
     click.option("--extended", type=EXTENDED, multiple=True, help="An amount of a further kind. Repeatable."),
-    click.option(
-        "--gpu", type=GPUS, multiple=True, help="GPUs: 2, 1:460 (a share of one) or 1:1000:T4. Repeatable."
-    ),
+    click.option("--gpu", type=GPUS, multiple=True, help="GPUs: 2, 1:460 (a share of one) or 1:1000:T4. Repeatable."),
     click.option("--unit", type=UNITS, multiple=True, help="Devices of another class: vlan=2. Repeatable."),
 )
 
@@ -113,9 +111,7 @@ def window_options(command: Command) -> Command:
 
 def take_demand(flags: dict[str, Any]) -> Demand:
     """The partition that was asked for; its flags are taken out of `flags`."""
-    amounts = {
-        kind: amount for name, (kind, _) in QUANTITY_TYPES.items() if (amount := flags.pop(name)) is not None
-    }
+    amounts = {kind: amount for name, (kind, _) in QUANTITY_TYPES.items() if (amount := flags.pop(name)) is not None}
     for kind, amount in flags.pop("extended"):
         if kind in amounts:
             raise click.BadOptionUsage("extended", f"{kind} is given twice")

@@ -52,9 +52,7 @@ def parse_factor(text: str) -> Fraction:
 @click.argument("flavour_id", required=False)
 @partition_options
 @window_options
-@click.option(
-    "--ttp", type=DURATION, help="How long it is held for a purchase: 10m.  [default: the provider's]"
-)
+@click.option("--ttp", type=DURATION, help="How long it is held for a purchase: 10m.  [default: the provider's]")
 @click.option("--confirm", is_flag=True, help="Agree at once, without a purchase.")
 @click.option("--max-price", type=MONEY, help='The most that all of it may cost: "0.50 EUR".')
 @click.option("--priority", type=int, default=0, help="Higher is more important.")
@@ -87,18 +85,14 @@ def parse_factor(text: str) -> Fraction:
     show_default=True,
     help="Trace: how long a request waits for a provider that does not answer.",
 )
-@click.option(
-    "--run-id", help="Trace: go on with an earlier run, which has the effect of one.  [default: a new one]"
-)
+@click.option("--run-id", help="Trace: go on with an earlier run, which has the effect of one.  [default: a new one]")
 @click.option(
     "--record",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="Trace: write the outcome of each request to this file, one JSON object a line.",
 )
 @click.pass_context
-def reserve(
-    context: click.Context, /, flavour_id: str | None, from_file: Path | None, **flags: Any
-) -> None:
+def reserve(context: click.Context, /, flavour_id: str | None, from_file: Path | None, **flags: Any) -> None:
     """Hold a partition of a flavour for a window.
 
     Where it does not fit, the provider's counter-offer is shown with the command that takes it (exit code 3).
@@ -106,9 +100,7 @@ def reserve(
     With --from FILE.csv --compress N, play the requests of a trace: for each, list the ten best flavours, and
     reserve on them in order until one says yes. Its windows begin at --start (default: 5 minutes from now).
     """
-    given = {
-        name for name in context.params if context.get_parameter_source(name) is not ParameterSource.DEFAULT
-    }
+    given = {name for name in context.params if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
     if from_file is not None:
         _check_alone(given - {*ONLY_FOR_A_TRACE, *ALSO_FOR_A_TRACE}, "does not go with --from", context)
         from rear.command.trace import play
@@ -138,7 +130,11 @@ def reserve(
 def _check_alone(wrong: set[str], said: str, context: click.Context) -> None:
     for parameter in context.command.params:
         if parameter.name in wrong:
-            raise click.UsageError(f"{parameter.get_error_hint(context)} {said}", context)
+            raise click.UsageError(f"{_as_typed(parameter)} {said}", context)
+
+
+def _as_typed(parameter: click.Parameter) -> str:
+    return parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name
 
 
 def reserve_request(
@@ -188,9 +184,7 @@ async def _reserve(
     return 0
 
 
-def _refused(
-    refused: Refused, chosen: Settings, demand: Demand, window: AskedWindow, flags: dict[str, Any]
-) -> int:
+def _refused(refused: Refused, chosen: Settings, demand: Demand, window: AskedWindow, flags: dict[str, Any]) -> int:
     """Report a refusal with what may be taken instead, and give the exit code."""
     from rear.command.counter_offers import explain, offers
 

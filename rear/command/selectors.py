@@ -37,9 +37,7 @@ def _availability() -> list[Callable[[Any], Any]]:
     for name, (_, kind) in QUANTITY_TYPES.items():
         for bound, words in BOUNDS.items():
             several = bound == "exact"
-            said = f"{words} this much {name} is available" + (
-                " (repeatable: any of them)." if several else "."
-            )
+            said = f"{words} this much {name} is available" + (" (repeatable: any of them)." if several else ".")
             options.append(click.option(f"--{bound}-{name}", type=kind, multiple=several, help=said))
     for bound, words in BOUNDS.items():
         said = f"{words} this much of a further kind is available. Repeatable."

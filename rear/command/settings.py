@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -43,6 +42,8 @@ def settings() -> Settings:
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
     """Run a command's work to its end; Ctrl-C cancels it."""
+    import asyncio
+
     return asyncio.run(work)
 
 

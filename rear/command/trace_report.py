@@ -134,7 +134,9 @@ class Report:
         yield f"{self.done:,} of {self.requests:,} requests played in {show_roughly(int(self.wall * SECOND))}"
         for outcome in Outcome:
             count = self.played[outcome]
-            earlier = f", {self.earlier:,} of them in an earlier run" if outcome is Outcome.ACCEPTED and self.earlier else ""
+            earlier = (
+                f", {self.earlier:,} of them in an earlier run" if outcome is Outcome.ACCEPTED and self.earlier else ""
+            )
             share = 100 * count / max(self.done, 1)
             yield f"  {outcome.value:<27}{count:>8,}  {share:5.1f} %{earlier}"
         for (outcome, reason), count in self.reasons.most_common():

@@ -83,8 +83,14 @@ class Anchor:
     def read(self) -> AnchorPoint | None:
         """The newest valid point, or None where there is no file.
 
-        Raises `LedgerDamaged` where there is a file without any valid point.
+        Raises `LedgerDamaged` where there is a file without any valid point. It may be called while another
+        thread writes, and then gives the point before or the new one.
         """
+        newest = self._newest_slot()
+        return None if newest is None else newest[2]
+
+    def _newest_slot(self) -> tuple[int, int, AnchorPoint] | None:
+        """The turn, the slot and the point of the newest valid slot."""
         try:
             content = self._path.read_bytes()
         except FileNotFoundError:
@@ -96,15 +102,16 @@ class Anchor:
                 f"the anchor file {self._path} holds no valid point: it cannot be told whether the ledger is "
                 "complete. Restore the file, or examine the ledger and accept it by `rear ledger accept-loss`"
             )
-        self._turn, self._newest, point = max(found, key=lambda entry: entry[0])
-        return point
+        return max(found, key=lambda entry: entry[0])
 
     def write(self, point: AnchorPoint) -> None:
         """Record `point`; it is on the disk when this returns. Raises `LedgerDamaged` like `read`."""
         if self._file is None:
-            if self.read() is None:
+            newest = self._newest_slot()
+            if newest is None:
                 self.replace(point)
                 return
+            self._turn, self._newest = newest[:2]
             self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         turn, slot = self._turn + 1, 1 - self._newest
         _write_all(self._file, _pack(turn, point), slot * SLOT)

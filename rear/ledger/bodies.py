@@ -72,9 +72,7 @@ def _write_pool_registered(body: pool_pb2.PoolRegistered, event: PoolRegistered)
     write_offer(body.offer, event.offer)
 
 
-def _read_pool_registered(
-    body: pool_pb2.PoolRegistered, pool_id: str, version: int, cause: Cause
-) -> PoolRegistered:
+def _read_pool_registered(body: pool_pb2.PoolRegistered, pool_id: str, version: int, cause: Cause) -> PoolRegistered:
     return PoolRegistered(
         pool_id,
         version,
@@ -106,9 +104,7 @@ def _write_capacity_changed(body: pool_pb2.CapacityChanged, event: CapacityChang
         write_offer(body.offer, event.offer)
 
 
-def _read_capacity_changed(
-    body: pool_pb2.CapacityChanged, pool_id: str, version: int, cause: Cause
-) -> CapacityChanged:
+def _read_capacity_changed(body: pool_pb2.CapacityChanged, pool_id: str, version: int, cause: Cause) -> CapacityChanged:
     return CapacityChanged(
         pool_id,
         version,
@@ -126,9 +122,7 @@ def _write_pool_reserved(body: pool_pb2.PoolReserved, event: PoolReserved) -> No
         write_offer(body.offer, event.offer)
 
 
-def _read_pool_reserved(
-    body: pool_pb2.PoolReserved, pool_id: str, version: int, cause: Cause
-) -> PoolReserved:
+def _read_pool_reserved(body: pool_pb2.PoolReserved, pool_id: str, version: int, cause: Cause) -> PoolReserved:
     offer = read_offer(body.offer) if body.HasField("offer") else None
     return PoolReserved(pool_id, version, cause, read_hold(body.hold), offer)
 
@@ -140,9 +134,7 @@ def _write_hold_released(body: pool_pb2.HoldReleased, event: HoldReleased) -> No
         write_offer(body.offer, event.offer)
 
 
-def _read_hold_released(
-    body: pool_pb2.HoldReleased, pool_id: str, version: int, cause: Cause
-) -> HoldReleased:
+def _read_hold_released(body: pool_pb2.HoldReleased, pool_id: str, version: int, cause: Cause) -> HoldReleased:
     offer = read_offer(body.offer) if body.HasField("offer") else None
     return HoldReleased(pool_id, version, cause, body.hold_id, offer)
 

@@ -45,9 +45,7 @@ def subject_of(service: str, event: AnyEvent) -> str:
     Raises ValueError for an aggregate id that cannot be one token of a subject.
     """
     if not _fits_in_subject(event.originator_id):
-        raise ValueError(
-            f"an aggregate's id must be printable without '.', '*' and '>': {event.originator_id!r}"
-        )
+        raise ValueError(f"an aggregate's id must be printable without '.', '*' and '>': {event.originator_id!r}")
     return f"rear.log.{service}.{_TOKENS[type(event)]}.{event.originator_id}"
 
 
@@ -96,9 +94,7 @@ def decode(payload: bytes) -> DecodedEvent:
     try:
         event = row.read(getattr(envelope, row.body), originator_id, envelope.aggregate_version, cause)
     except KeyError as unknown:
-        raise _newer(
-            envelope, f"has a value in {row.body} that this version does not know: {unknown}"
-        ) from None
+        raise _newer(envelope, f"has a value in {row.body} that this version does not know: {unknown}") from None
     return DecodedEvent(event, envelope.id, envelope.source, subject)
 
 

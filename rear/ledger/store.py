@@ -12,6 +12,7 @@ from typing import Final
 from rear.ledger.anchor import Anchor
 from rear.ledger.connection import Connection
 from rear.ledger.embedded import EmbeddedServer
+from rear.ledger.errors import LedgerError
 from rear.ledger.opening import check_anchor
 from rear.ledger.stream import EventStream
 
@@ -37,6 +38,36 @@ class StateDirectory:
     def anchor(self) -> Path:
         """The anchor's file."""
         return self.path / "anchor"
+
+    @property
+    def owner(self) -> Path:
+        """The file that says whose directory this is."""
+        return self.path / "service"
+
+    def claim(self, identity: str) -> None:
+        """Makes the directory the service's own. Raises LedgerError where it is another's."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not self.owner.exists():
+            partial = self.owner.with_suffix(".partial")
+            partial.write_text(identity + "\n")
+            partial.rename(self.owner)
+        elif self.identity() != identity:
+            raise LedgerError(
+                f"{self.path} belongs to {self.identity()}, not to {identity}; start with that name and domain, "
+                "or name another state directory"
+            )
+
+    def identity(self) -> str:
+        """Whose directory this is. Raises LedgerError where it is nobody's."""
+        try:
+            return self.owner.read_text().strip()
+        except FileNotFoundError:
+            raise LedgerError(f"{self.path} is not the state directory of a service") from None
+
+    @property
+    def service(self) -> str:
+        """The service's token in subjects and streams: the last part of its identity."""
+        return self.identity().rpartition("/")[2]
 
     @property
     def tables(self) -> Path:
@@ -65,19 +96,15 @@ def stream_subjects(service: str) -> Sequence[str]:
 
 
 async def open_store(
-    stack: AsyncExitStack,
-    directory: StateDirectory,
-    service: str,
-    *,
-    check: bool = True,
-    lock_timeout: float = 10.0,
+    stack: AsyncExitStack, directory: StateDirectory, *, check: bool = True, lock_timeout: float = 10.0
 ) -> Store:
     """Starts the embedded server, connects, and holds the ledger against its anchor at every connect.
 
     `check` False is for the operator's tools that mend what the check refuses. Raises StoreLocked,
-    LedgerUnavailable or LedgerDamaged. Everything is closed with `stack`.
+    LedgerUnavailable or LedgerDamaged, or LedgerError for a directory that nobody has claimed. Everything is
+    closed with `stack`.
     """
-    directory.path.mkdir(parents=True, exist_ok=True)
+    service = directory.service
     server = EmbeddedServer(directory.nats, lock_timeout=lock_timeout)
     await stack.enter_async_context(server)
     anchor = Anchor(directory.anchor)

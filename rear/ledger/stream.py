@@ -173,8 +173,10 @@ class EventStream:
     # -- reading -------------------------------------------------------------------------------------------
 
     async def tip(self) -> int:
-        """The last sequence, 0 for an empty stream, from the replica that leads."""
-        return int((await self._info())["state"]["last_seq"])
+        """The last sequence, 0 for an empty stream, from the replica that leads. Never the middle of a commit,
+        unless the stream ends in a torn batch.
+        """
+        return (await self._end())[0]
 
     async def get(self, sequence: int) -> Stored | None:
         """The message at `sequence`, None where there is none."""
@@ -188,13 +190,25 @@ class EventStream:
 
     async def last(self) -> Stored | None:
         """The last message, None for an empty stream. Raises LedgerDamaged where it cannot be read."""
-        tip = await self.tip()
-        if tip == 0:
-            return None
-        found = await self.get(tip)
-        if found is None:
+        tip, found = await self._end()
+        if tip and found is None:
             raise self._missing(tip, tip)
         return found
+
+    async def _end(self) -> tuple[int, Stored | None]:
+        """The last sequence and its message.
+
+        While a batch is being stored the stream's state names a sequence inside of it. Reading that message
+        waits until the batch is whole, and from there its end is in sight.
+        """
+        tip = int((await self._info())["state"]["last_seq"])
+        found = await self.get(tip)
+        while found is not None and not found.ends_commit:
+            rest, _ = await self._page({"seq": found.sequence + 1, "batch": MAX_BATCH})
+            if not rest:
+                break
+            found = next((item for item in rest if item.ends_commit), rest[-1])
+        return (tip if found is None else found.sequence), found
 
     async def pages(
         self, start: int, *, end: int | None = None, subject: str | None = None, page: int = 1000

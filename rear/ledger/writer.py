@@ -48,6 +48,9 @@ STALE_AFTER: Final = 0.5
 APPEND_TIMEOUT: Final = 5.0
 """Seconds to wait for the acknowledgement of a batch before its outcome counts as unknown."""
 
+CLOSE_TIMEOUT: Final = 10.0
+"""Seconds that what is under way is given when the writer closes."""
+
 RETRY_PAUSE: Final = 0.1
 """Seconds between attempts at a batch whose outcome is unknown or that was turned away."""
 
@@ -222,11 +225,11 @@ class Writer:
         """Begins to commit."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="ledger-writer")
 
-    async def close(self, *, timeout: float = 10.0) -> None:
-        """Takes nothing new, and waits for what is under way, at most `timeout` seconds."""
+    async def close(self) -> None:
+        """Takes nothing new, and waits for what is under way, at most CLOSE_TIMEOUT seconds."""
         self._closing = True
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self._idle.wait()
         except TimeoutError:
             log.warning(

@@ -85,9 +85,7 @@ def offered_units(shares: Iterable[UnitShare], units: Iterable[Unit]) -> list[Of
     """Free shares with the devices that they are shares of. A device that is no more is left out."""
     known = {(unit.unit_class, unit.name): unit for unit in units}
     return [
-        OfferedUnit(known[key], share.millis)
-        for share in shares
-        if (key := (share.unit_class, share.name)) in known
+        OfferedUnit(known[key], share.millis) for share in shares if (key := (share.unit_class, share.name)) in known
     ]
 
 

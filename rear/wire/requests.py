@@ -58,9 +58,7 @@ def check_extended_kinds(kinds: Iterable[str], parent: str) -> None:
     """Refuses names that are not names, and the kinds that have a field of their own."""
     for kind in kinds:
         if kind in CORE_KINDS:
-            raise InvalidField(
-                f"{parent}.extended[{kind}]", f"has a field of its own: use {field_of(kind, parent)}"
-            )
+            raise InvalidField(f"{parent}.extended[{kind}]", f"has a field of its own: use {field_of(kind, parent)}")
         if not _names_a_kind(kind):
             raise InvalidField(
                 f"{parent}.extended[{shown(kind)}]",
@@ -81,9 +79,7 @@ def window_from(message: WindowMessage | None, parent: str) -> AskedWindow:
 def instant_from(message: Timestamp, field: str) -> Instant:
     """An instant in the years 1 to 9999."""
     if not EARLIEST_SECOND <= message.seconds <= FOREVER // SECOND:
-        raise InvalidField(
-            f"{field}.seconds", f"is {message.seconds}; it must be in the years 1 to 9999 after Christ"
-        )
+        raise InvalidField(f"{field}.seconds", f"is {message.seconds}; it must be in the years 1 to 9999 after Christ")
     if not 0 <= message.nanos < SECOND:
         raise InvalidField(f"{field}.nanos", f"is {message.nanos}; it must be from 0 to 999999999")
     return read_instant(message)
@@ -123,9 +119,7 @@ def money_from(message: MoneyMessage | None, field: str) -> Money | None:
 
 def states_from(numbers: Iterable[int], field: str) -> frozenset[ContractState]:
     """Any of these states of contracts."""
-    return frozenset(
-        enum_from(CONTRACT_STATES, number, f"{field}[{at}]") for at, number in enumerate(numbers)
-    )
+    return frozenset(enum_from(CONTRACT_STATES, number, f"{field}[{at}]") for at, number in enumerate(numbers))
 
 
 def enum_from(table: Mapping[int, Value], number: int, field: str) -> Value:

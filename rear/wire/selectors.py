@@ -58,8 +58,7 @@ def selector_from(message: selector_pb2.Selector | None, parent: str = "selector
         check_well_formed(partition, f"{parent}.partition")
     return Selector(
         types=frozenset(
-            enum_from(FLAVOUR_TYPES, number, f"{parent}.types[{at}]")
-            for at, number in enumerate(message.types)
+            enum_from(FLAVOUR_TYPES, number, f"{parent}.types[{at}]") for at, number in enumerate(message.types)
         ),
         quantities=_quantities(message.quantities, f"{parent}.quantities") if has("quantities") else (),
         partition=partition,
@@ -141,7 +140,5 @@ def _point(message: LatLng, parent: str) -> tuple[float, float]:
     if not -90.0 <= message.latitude <= 90.0:
         raise InvalidField(f"{parent}.latitude", f"is {message.latitude}; it must be from -90 to 90 degrees")
     if not -180.0 <= message.longitude <= 180.0:
-        raise InvalidField(
-            f"{parent}.longitude", f"is {message.longitude}; it must be from -180 to 180 degrees"
-        )
+        raise InvalidField(f"{parent}.longitude", f"is {message.longitude}; it must be from -180 to 180 degrees")
     return message.latitude, message.longitude

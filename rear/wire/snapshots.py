@@ -80,9 +80,7 @@ def contract_to_bytes(contract: Contract) -> bytes:
         message.ending.actor = contract.ending.actor
         message.ending.reason = contract.ending.reason
     for request in contract.requests:
-        message.requests.add(
-            verb=request.verb, request_id=request.request_id, fingerprint=request.fingerprint
-        )
+        message.requests.add(verb=request.verb, request_id=request.request_id, fingerprint=request.fingerprint)
     return message.SerializeToString(deterministic=True)
 
 
@@ -106,9 +104,7 @@ def contract_from_bytes(contract_id: str, data: bytes) -> Contract:
 
 def allocation_to_bytes(allocation: Allocation) -> bytes:
     """An allocation as a whole."""
-    message = AllocationSnapshot(
-        version=allocation.version, released=allocation.state is AllocationState.RELEASED
-    )
+    message = AllocationSnapshot(version=allocation.version, released=allocation.state is AllocationState.RELEASED)
     write_created(message.created, allocation)
     write_instant(message.updated_at, allocation.updated_at)
     return message.SerializeToString(deterministic=True)

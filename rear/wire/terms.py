@@ -42,9 +42,7 @@ FLAVOUR_TYPE_NUMBERS: Final[Mapping[FlavourType, flavour_pb2.FlavourType.ValueTy
     FlavourType.SENSOR: flavour_pb2.FLAVOUR_TYPE_SENSOR,
 }
 
-FLAVOUR_TYPES: Final[Mapping[int, FlavourType]] = {
-    number: type_ for type_, number in FLAVOUR_TYPE_NUMBERS.items()
-}
+FLAVOUR_TYPES: Final[Mapping[int, FlavourType]] = {number: type_ for type_, number in FLAVOUR_TYPE_NUMBERS.items()}
 """Without UNSPECIFIED."""
 
 
@@ -104,20 +102,16 @@ def _write_characteristics(message: flavour_pb2.Characteristics, facts: Characte
         case None:
             pass
         case K8SliceFacts() as k8slice:
-            message.k8slice.SetInParent()
             message.k8slice.kubernetes_version = k8slice.kubernetes_version
             message.k8slice.container_runtime = k8slice.container_runtime
         case VmFacts() as vm:
-            message.vm.SetInParent()
             message.vm.hypervisor = vm.hypervisor
             message.vm.images.extend(vm.images)
         case ServiceFacts() as service:
-            message.service.SetInParent()
             message.service.category = service.category
             message.service.protocol = service.protocol
             message.service.plan = service.plan
         case SensorFacts() as sensor:
-            message.sensor.SetInParent()
             message.sensor.measurand = sensor.measurand
             message.sensor.measurement_unit = sensor.measurement_unit
             if sensor.sampling_interval is not None:
@@ -203,9 +197,7 @@ def _read_policies(message: flavour_pb2.Policies) -> Policies:
         )
         if message.HasField("partitionability")
         else None,
-        Aggregatability(combined.min_count, combined.max_count)
-        if message.HasField("aggregatability")
-        else None,
+        Aggregatability(combined.min_count, combined.max_count) if message.HasField("aggregatability") else None,
     )
 
 

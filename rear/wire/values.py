@@ -100,9 +100,7 @@ def write_unit(message: quantities_pb2.Unit, unit: Unit) -> None:
         message.attributes.update(unit.attributes)
 
 
-def write_units(
-    messages: RepeatedCompositeFieldContainer[quantities_pb2.Unit], units: Iterable[Unit]
-) -> None:
+def write_units(messages: RepeatedCompositeFieldContainer[quantities_pb2.Unit], units: Iterable[Unit]) -> None:
     """Devices in their order."""
     for unit in units:
         write_unit(messages.add(), unit)

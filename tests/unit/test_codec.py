@@ -158,9 +158,7 @@ def test_an_older_schema_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch) 
         return upcast
 
     monkeypatch.setitem(codec.BY_BODY, "contract_expired", third)
-    monkeypatch.setattr(
-        codec, "UPCASTS", {("contract_expired", 1): add("a"), ("contract_expired", 2): add("b")}
-    )
+    monkeypatch.setattr(codec, "UPCASTS", {("contract_expired", 1): add("a"), ("contract_expired", 2): add("b")})
 
     event = decode(payload(expired("c1", reason="late, "))).event
 

@@ -104,9 +104,7 @@ def a_partition(**extended: int) -> quantities_pb2.Partition:
 
 
 def a_window(**ends: tuple[int, int]) -> window_pb2.Window:
-    return window_pb2.Window(
-        **{end: Timestamp(seconds=seconds, nanos=nanos) for end, (seconds, nanos) in ends.items()}
-    )
+    return window_pb2.Window(**{end: Timestamp(seconds=seconds, nanos=nanos) for end, (seconds, nanos) in ends.items()})
 
 
 def a_price(currency: str, units: int = 0, nanos: int = 0) -> MoneyMessage:
@@ -162,9 +160,7 @@ def text(exact: str) -> selector_pb2.StringFilter:
 
 
 def near(latitude: float, longitude: float, radius_metres: int = 1) -> selector_pb2.Selector:
-    vicinity = selector_pb2.Vicinity(
-        centre=LatLng(latitude=latitude, longitude=longitude), radius_metres=radius_metres
-    )
+    vicinity = selector_pb2.Vicinity(centre=LatLng(latitude=latitude, longitude=longitude), radius_metres=radius_metres)
     return selector_pb2.Selector(location=selector_pb2.LocationFilter(vicinity=vicinity))
 
 

@@ -1,0 +1,95 @@
+"""`rear tables`: the tables of one service, looked at beside it and rebuilt while it is stopped."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from rear.command.offline import state_option, with_store
+from rear.command.output import write_json, write_table
+from rear.command.settings import common_options, settings
+from rear.ledger.store import StateDirectory, Store
+from rear.projections.rebuild import rebuild
+from rear.projections.schema import TABLES
+from rear.projections.tables import Tables, TablesError, digest_of, read_only
+
+
+@click.group()
+def tables() -> None:
+    """Look at a service's tables, digest and rebuild them."""
+
+
+@tables.command()
+@state_option
+@common_options
+def digest(state: Path) -> None:
+    """SHA-256 over every row. The service may be running; equal ledgers give equal digests."""
+    connection = _open(state)
+    sequence, hash = connection.execute("SELECT sequence, hash FROM standing").fetchone() or (0, "")
+    value = digest_of(connection)
+    if settings().json:
+        write_json({"digest": value, "sequence": sequence, "hash": hash})
+    else:
+        click.echo(f"{value}  at sequence {sequence}")
+
+
+@tables.command("rebuild")
+@state_option
+@common_options
+def rebuild_command(state: Path) -> None:
+    """Empty the tables and fill them from the ledger. The service must be stopped."""
+
+    async def work(store: Store) -> tuple[str, str, int]:
+        kept = Tables(StateDirectory(state).tables)
+        try:
+            before, end = kept.digest(), await store.stream.tip()
+            with Progress(transient=True, disable=not sys.stderr.isatty(), console=Console(stderr=True)) as bar:
+                task = bar.add_task("rebuilding", total=end)
+                tip = await rebuild(store.stream, kept, lambda sequence: bar.update(task, completed=sequence))
+            return before, kept.digest(), tip.sequence
+        finally:
+            kept.close()
+
+    before, after, sequence = with_store(state, work)
+    if settings().json:
+        write_json({"before": before, "after": after, "sequence": sequence})
+        return
+    click.echo(f"{after}  at sequence {sequence}")
+    click.echo("the same as before" if before == after else f"before it was {before}")
+
+
+@tables.command()
+@click.argument("table", type=click.Choice(tuple(TABLES)), required=False)
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Rows at the most.")
+@state_option
+@common_options
+def show(table: str | None, limit: int, state: Path) -> None:
+    """Show a table's rows, or, without a name, how many rows each has. The service may be running."""
+    connection = _open(state)
+    if table is None:
+        counted = [(name, connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0]) for name in TABLES]
+        if settings().json:
+            write_json(dict(counted))
+        else:
+            write_table(("table", "rows"), [(name, str(count)) for name, count in counted])
+        return
+    cursor = connection.execute(f"SELECT * FROM {table} ORDER BY {TABLES[table]} LIMIT ?", (limit,))
+    columns = [column[0] for column in cursor.description if column[0] != "snapshot"]
+    cursor.row_factory = sqlite3.Row
+    rows = [{column: row[column] for column in columns} for row in cursor]
+    if settings().json:
+        write_json({"rows": rows})
+    else:
+        write_table(columns, [tuple("" if value is None else str(value) for value in row.values()) for row in rows])
+
+
+def _open(state: Path) -> sqlite3.Connection:
+    try:
+        return read_only(StateDirectory(state).tables)
+    except TablesError as error:
+        raise click.ClickException(str(error)) from error

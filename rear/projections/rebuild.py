@@ -1,0 +1,44 @@
+"""Rebuilds the tables from the ledger, from its first event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rear.domain.contract import Contract
+from rear.domain.state import State
+from rear.ledger.opening import Tip, replay
+from rear.ledger.stream import EventStream
+from rear.ledger.writer import Committed
+from rear.projections.tables import Tables
+
+
+class Replayed:
+    """Takes replayed batches: writes their rows, and drops what has ended from memory."""
+
+    def __init__(self, tables: Tables, state: State, progress: Callable[[int], None] = lambda _: None) -> None:
+        self._tables = tables
+        self._state = state
+        self._progress = progress
+
+    def __call__(self, batch: Sequence[Committed]) -> None:
+        """Takes one batch."""
+        self._tables.write(batch, self._state.service)
+        forget_ended(self._state, batch)
+        self._progress(batch[-1].sequence)
+
+
+def forget_ended(state: State, batch: Sequence[Committed]) -> None:
+    """Drops contracts that have ended from memory: the tables have them."""
+    for item in batch:
+        if isinstance(item.step.after, Contract):
+            state.forget(item.step.after)
+
+
+async def rebuild(stream: EventStream, tables: Tables, progress: Callable[[int], None] = lambda _: None) -> Tip:
+    """Empties the tables and fills them from the ledger, proving every event; returns the ledger's end.
+
+    Raises LedgerDamaged at the first event that does not hash.
+    """
+    tables.clear()
+    state = State()
+    return await replay(stream, state, Tip(), Replayed(tables, state, progress))
