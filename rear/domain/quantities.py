@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from typing import Final
 
 CPU_MILLICORES: Final = "cpu_millicores"
@@ -41,6 +41,14 @@ class Quantities(Mapping[str, int]):
 
     def __repr__(self) -> str:
         return f"Quantities({self._amounts!r})"
+
+    def items(self) -> ItemsView[str, int]:
+        """Kinds with their amounts."""
+        return self._amounts.items()
+
+    def values(self) -> ValuesView[int]:
+        """The amounts."""
+        return self._amounts.values()
 
     def of(self, kind: str) -> int:
         """The amount of `kind`; zero where it is not named."""

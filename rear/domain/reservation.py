@@ -51,10 +51,11 @@ class Promises:
 
 @dataclass(frozen=True, slots=True)
 class AskedWindow:
-    """A window as a buyer gives it: an absent start means now, an absent end the default lease."""
+    """A window as a buyer gives it: no start means now; neither an end nor a duration means the default lease."""
 
     start: Instant | None = None
     end: Instant | None = None
+    duration: Duration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,14 @@ def resolve_window(asked: AskedWindow, promises: Promises, now: Instant, parent:
         if asked.start < now - promises.skew:
             raise InvalidField(f"{parent}.start", "lies in the past; leave it out to begin now")
         start = now
-    end = after(start, promises.default_lease) if asked.end is None else asked.end
+    if asked.duration is not None:
+        if asked.end is not None:
+            raise InvalidField(f"{parent}.duration", "does not go with an end: give one of them")
+        if asked.duration <= 0:
+            raise InvalidField(f"{parent}.duration", "must be longer than nothing")
+        end = after(start, asked.duration)
+    else:
+        end = after(start, promises.default_lease) if asked.end is None else asked.end
     if end <= start:
         raise InvalidField(f"{parent}.end", "must come after the start: the window is empty or turned round")
     if end > now + promises.horizon:

@@ -150,10 +150,10 @@ class Selector:
         return all(wanted.matches(available.get(kind)) for kind, wanted in self.quantities)
 
     def matches_price(self, total: Money | None) -> bool:
-        """Whether a total passes; what has no price does not cost more than anything."""
-        if self.max_price is None or total is None:
+        """Whether a total passes; what has no price, or one in another currency, never does."""
+        if self.max_price is None:
             return True
-        return total.currency == self.max_price.currency and total.nanos <= self.max_price.nanos
+        return total is not None and total.currency == self.max_price.currency and total.nanos <= self.max_price.nanos
 
 
 class FlavourOrder(Enum):

@@ -251,8 +251,8 @@ class Writer:
             decision = command.decide(now)
             command.answer = decision.answer
             self._enter(command, decision.events)
-        except Refusal as refusal:
-            command.refusal = refusal
+        except Exception as error:  # a Refusal, or a fault of `decide`: either is the caller's answer
+            command.refusal = error
 
     def _enter(self, command: _Command, events: Sequence[AnyEvent]) -> None:
         """Encodes the events, checks their sizes, and only then moves the state on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,7 +64,7 @@ class DiscoveryManager:
         while True:
             reverted, now = writer.reverted, writer.now()
             window = resolve_window(selector.window, self._provider.promises, now, "selector.window")
-            found, truncated = await self._scan(selector, window, order, limit, now)
+            found, truncated = await self._scan(selector, window, self._ordered(order, selector, window), limit, now)
             position = await writer.settled()
             if writer.reverted == reverted:  # otherwise the list may rest on what never came to be
                 return Listing(tuple(found), truncated, now, str(position))
@@ -83,14 +83,14 @@ class DiscoveryManager:
                 return Listing((listed,), False, now, str(position))
 
     async def _scan(
-        self, selector: Selector, window: Window, order: FlavourOrder, limit: int, now: Instant
+        self, selector: Selector, window: Window, ordered: Sequence[str], limit: int, now: Instant
     ) -> tuple[list[Listed], bool]:
         if selector.provider_ids and self._provider.provider_id not in selector.provider_ids:
             return [], False
         found: list[Listed] = []
         pools = self._provider.state.pools
         pause_at = time.monotonic() + SLICE
-        for looked, pool_id in enumerate(self._ordered(order, selector)):
+        for looked, pool_id in enumerate(ordered):
             if looked % POOLS_A_LOOK == 0 and time.monotonic() > pause_at:
                 await asyncio.sleep(0)
                 pause_at = time.monotonic() + SLICE
@@ -122,8 +122,17 @@ class DiscoveryManager:
             return None
         return Listed(flavour, available, available_units, now, None if partition is None else total)
 
-    def _ordered(self, order: FlavourOrder, selector: Selector) -> Iterator[str]:
-        """Ids of pools, best first. An order depends on terms and capacities only, and lasts while they do."""
+    def _ordered(self, order: FlavourOrder, selector: Selector, window: Window) -> Sequence[str]:
+        """Ids of pools, best first. The cheapest is the one that sells the asked partition for the least."""
+        ordered = self._kept_order(order)
+        if selector.pool_ids:
+            ordered = [pool_id for pool_id in ordered if pool_id in selector.pool_ids]
+        if order is FlavourOrder.PRICE and selector.partition is not None:
+            return self._by_total(ordered, selector.partition, window)
+        return ordered
+
+    def _kept_order(self, order: FlavourOrder) -> list[str]:
+        """An order that depends on terms and capacities only, and lasts while they do."""
         state = self._provider.state
         kept = self._orders.get(order)
         if kept is None or kept[0] != state.offers_changed:
@@ -134,9 +143,21 @@ class DiscoveryManager:
                 if (flavour := pool.flavour) is not None
             )
             kept = self._orders[order] = (state.offers_changed, [pool_id for _, pool_id in keyed])
-        if selector.pool_ids:
-            return iter([pool_id for pool_id in kept[1] if pool_id in selector.pool_ids])
-        return iter(kept[1])
+        return kept[1]
+
+    def _by_total(self, pool_ids: Sequence[str], partition: Demand, window: Window) -> Sequence[str]:
+        """Pools that share their terms share their price, so it is worked out once for all of them."""
+        totals: dict[int, float] = {}
+
+        def total(pool_id: str) -> float:
+            price = pools[pool_id].terms.price
+            if id(price) not in totals:
+                money = price.total(partition, window.duration)
+                totals[id(price)] = float("inf") if money is None else money.nanos
+            return totals[id(price)]
+
+        pools = self._provider.state.pools
+        return sorted(pool_ids, key=total)
 
 
 def _is_allowed(partition: Demand, pool: Pool) -> bool:

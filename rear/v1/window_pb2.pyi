@@ -4,6 +4,7 @@ isort:skip_file
 Stretches of time."""
 
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 import builtins as _builtins
@@ -19,14 +20,16 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Window(_message.Message):
-    """A half-open interval [start, end): back-to-back windows do not overlap. In a request, an absent start means now and
-    an absent end means the provider's default lease; the provider resolves both, and the window in its answer counts.
+    """A half-open interval [start, end): back-to-back windows do not overlap. In a request, an absent start means now, and
+    with neither end nor duration the window has the provider's default lease; the provider resolves all of it, and the
+    window in its answer, which has a start and an end, is the one that counts.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     START_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def start(self) -> _timestamp_pb2.Timestamp:
         """The first instant of the window."""
@@ -35,15 +38,20 @@ class Window(_message.Message):
     def end(self) -> _timestamp_pb2.Timestamp:
         """The first instant after the window."""
 
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """In requests only, in place of the end: how long the window is, from its start as the provider resolves it."""
+
     def __init__(
         self,
         *,
         start: _timestamp_pb2.Timestamp | None = ...,
         end: _timestamp_pb2.Timestamp | None = ...,
+        duration: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "end", b"end", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "end", b"end", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

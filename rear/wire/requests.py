@@ -73,6 +73,7 @@ def window_from(message: WindowMessage | None, parent: str) -> AskedWindow:
     return AskedWindow(
         instant_from(message.start, f"{parent}.start") if message.HasField("start") else None,
         instant_from(message.end, f"{parent}.end") if message.HasField("end") else None,
+        duration_from(message.duration if message.HasField("duration") else None, f"{parent}.duration"),
     )
 
 

@@ -249,6 +249,21 @@ class TestAppend:
         assert len(seen) > 2
         assert {sequence % size for sequence in seen} == {0}
 
+    async def test_a_state_from_inside_of_a_batch_is_followed_to_its_end(
+        self, stream: EventStream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await stream.append(messages(1, 10), 0, timeout=5)
+        await stream.append(messages(11, 10), 10, timeout=5)
+
+        async def early() -> dict[str, object]:
+            return {"state": {"last_seq": 4}}
+
+        monkeypatch.setattr(stream, "_info", early)
+        assert await stream.tip() == 10
+        last = await stream.last()
+        assert last is not None
+        assert last.sequence == 10
+
     async def test_the_same_batch_sent_twice_lands_once(self, stream: EventStream) -> None:
         batch = messages(1, 10)
         assert await stream.append(batch, 0, timeout=5) == 10

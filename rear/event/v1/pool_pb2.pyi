@@ -251,7 +251,7 @@ class PoolTermsChanged(_message.Message):
     RETIRED_FLAVOUR_ID_FIELD_NUMBER: _builtins.int
     OFFER_FIELD_NUMBER: _builtins.int
     retired_flavour_id: _builtins.str
-    """The flavour that is retired; empty where the pool was not offered."""
+    """The pool's flavour before, which is retired."""
     @_builtins.property
     def terms(self) -> Global___PoolTerms:
         """The new terms."""
