@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from uuid import UUID
 
@@ -88,11 +89,14 @@ def hot_machine(holds: int) -> Machine:
     return Machine(HOT_POOL, holds * 200, holds * 600, 8, "G2")
 
 
-def inventory(pools: list[Machine]) -> str:
-    """The machines as a CSV inventory."""
+def write_inventory(directory: Path, pools: list[Machine]) -> Path:
+    """Writes the machines as a CSV inventory into a new directory."""
+    directory.mkdir(parents=True)
     rows = ["sn,cpu_milli,memory_mib,gpu,model"]
     rows += [f"{m.pool_id},{m.cpu_millicores},{m.memory_mib},{m.gpus},{m.model}" for m in pools]
-    return "\n".join(rows) + "\n"
+    path = directory / "pools.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
 
 
 class Buyer:

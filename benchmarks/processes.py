@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -68,34 +68,43 @@ async def running_echo(directory: Path, response_bytes: int) -> AsyncIterator[Ru
 
 @contextlib.asynccontextmanager
 async def _running(command: list[str], ready: Path) -> AsyncIterator[Running]:
+    begun = time.perf_counter()
+    process = _spawn(command, ready)
+    try:
+        while (endpoint := _endpoint(ready)) is None:
+            if process.poll() is not None or time.perf_counter() - begun > START_TIMEOUT:
+                raise DidNotStart(f"{' '.join(command)} did not start: {_log(ready).read_text()[-2_000:]}")
+            await asyncio.sleep(POLL)
+        yield Running(endpoint, psutil.Process(process.pid), time.perf_counter() - begun)
+    finally:
+        await asyncio.to_thread(_stop, process)
+
+
+def _spawn(command: list[str], ready: Path) -> subprocess.Popen[bytes]:
     ready.unlink(missing_ok=True)
-    log = ready.with_suffix(".log")
-    with log.open("wb") as output:
-        begun = time.perf_counter()
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", guardian.__file__, str(os.getpid())),
-            *(*command, "--ready-file", str(ready)),
+    with _log(ready).open("wb") as output:
+        return subprocess.Popen(
+            (sys.executable, "-I", "-S", guardian.__file__, str(os.getpid()), *command, "--ready-file", ready),
             stdout=output,
             stderr=output,
         )
-    try:
-        while not ready.exists():
-            if process.returncode is not None or time.perf_counter() - begun > START_TIMEOUT:
-                raise DidNotStart(f"{' '.join(command)} did not start: {log.read_text()[-2_000:]}")
-            await asyncio.sleep(POLL)
-        took = time.perf_counter() - begun
-        yield Running(ready.read_text(), psutil.Process(process.pid), took)
-    finally:
-        await _stop(process)
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    process.send_signal(signal.SIGTERM)
+def _log(ready: Path) -> Path:
+    return ready.with_suffix(".log")
+
+
+def _endpoint(ready: Path) -> str | None:
     try:
-        async with asyncio.timeout(STOP_TIMEOUT):
-            await process.wait()
-    except TimeoutError:
+        return ready.read_text()
+    except FileNotFoundError:
+        return None
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
         process.kill()
-        await process.wait()
+        process.wait()

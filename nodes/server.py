@@ -27,7 +27,7 @@ from rear.managers.rear import RearManager, Reconciled
 from rear.managers.timers import Timers
 from rear.projections.feed import TablesFeed
 from rear.projections.rebuild import Replayed, forget_ended
-from rear.projections.tables import Tables
+from rear.projections.tables import Standing, Tables, TablesError
 from rear.rpc.audit_service import AuditServicer, CommitSignal
 from rear.rpc.contract_service import ContractServicer
 from rear.rpc.discovery_service import DiscoveryServicer
@@ -100,6 +100,7 @@ class Node:
         self.store: Store
         self.contracts: ContractManager
         self._gate = NodeGate()
+        self._signal = CommitSignal()
         self._clock = clock or SystemClock()
         self._ids = ids or RandomIds()
         self._stack = AsyncExitStack()
@@ -118,12 +119,11 @@ class Node:
     async def __aexit__(self, *_: object) -> None:
         """Takes nothing new, finishes what is under way, and closes everything."""
         self._gate.close("it is shutting down")
+        self._signal.wake()
         await self._stack.aclose()
         log.info("stopped", provider=self.settings.provider_id)
 
-    async def take(
-        self, inventory: Sequence[PoolSpec], progress: Callable[[int], None] = lambda _: None
-    ) -> Reconciled:
+    async def take(self, inventory: Sequence[PoolSpec], progress: Callable[[int], None] = lambda _: None) -> Reconciled:
         """Makes the pools what the inventory says."""
         return await self._rear.reconcile(inventory, progress)
 
@@ -174,15 +174,21 @@ class Node:
         )
 
     async def _load(self) -> tuple[State, Tip]:
-        """The state at the tables' position; from nothing where they do not follow from this ledger."""
-        standing = self.tables.standing()
-        if standing.sequence:
-            stored = await self.store.stream.get(standing.sequence)
-            if stored is None or stored.hash != standing.hash:
-                log.warning("the tables do not follow from this ledger; they are rebuilt")
-                self.tables.clear()
-                standing = self.tables.standing()
-        return self.tables.load(), Tip(standing.sequence, standing.hash)
+        """The state at the tables' position; from nothing where they are lost, damaged, or not this ledger's."""
+        try:
+            standing = self.tables.standing()
+            if not standing.sequence or await self._follows(standing):
+                return self.tables.load(), Tip(standing.sequence, standing.hash)
+            because = "they do not follow from this ledger"
+        except TablesError as error:
+            because = str(error)
+        log.warning("the tables are rebuilt", because=because)
+        self.tables.begin_anew()
+        return State(), Tip()
+
+    async def _follows(self, standing: Standing) -> bool:
+        stored = await self.store.stream.get(standing.sequence)
+        return stored is not None and stored.hash == standing.hash
 
     def _add_services(self) -> None:
         writer, gate = self.writer, self._gate
@@ -195,24 +201,19 @@ class Node:
         )
         self.contracts = ContractManager(provider)
         self._rear = RearManager(provider)
-        signal = CommitSignal()
-        writer.listeners += [provider, self.feed, signal]
+        writer.listeners += [provider, self.feed, self._signal]
         discovery = DiscoveryServicer(DiscoveryManager(provider), provider, self.endpoint, gate)
         contracts = ContractServicer(self.contracts, provider, Anonymous(self.settings.domain), gate)
-        audit = AuditServicer(self.store.stream, provider, self.settings.name, signal, gate)
+        audit = AuditServicer(self.store.stream, provider, self.settings.name, self._signal, gate)
         self._server.add(
             [
                 Service(
                     "rear.v1.DiscoveryService",
-                    lambda server: discovery_service_pb2_grpc.add_DiscoveryServiceServicer_to_server(
-                        discovery, server
-                    ),
+                    lambda server: discovery_service_pb2_grpc.add_DiscoveryServiceServicer_to_server(discovery, server),
                 ),
                 Service(
                     "rear.v1.ContractService",
-                    lambda server: contract_service_pb2_grpc.add_ContractServiceServicer_to_server(
-                        contracts, server
-                    ),
+                    lambda server: contract_service_pb2_grpc.add_ContractServiceServicer_to_server(contracts, server),
                 ),
                 Service(
                     "rear.v1.AuditService",

@@ -41,9 +41,7 @@ class CannotStart(click.ClickException):
     show_default=True,
     help="Directory for the ledger, its anchor and the tables.",
 )
-@click.option(
-    "--listen", default="127.0.0.1:7400", show_default=True, help="HOST:PORT; port 0 takes a free one."
-)
+@click.option("--listen", default="127.0.0.1:7400", show_default=True, help="HOST:PORT; port 0 takes a free one.")
 @click.option(
     "--insecure-any-address",
     is_flag=True,
@@ -54,9 +52,7 @@ class CannotStart(click.ClickException):
     type=click.Path(path_type=Path, dir_okay=False),
     help="Pools to offer, a .yaml or .csv file. Without it: the pools of last time, or this machine.",
 )
-@click.option(
-    "--every", type=click.IntRange(1), default=1, help="Take every N-th machine of a CSV inventory only."
-)
+@click.option("--every", type=click.IntRange(1), default=1, help="Take every N-th machine of a CSV inventory only.")
 @click.option("--ready-file", type=click.Path(path_type=Path, dir_okay=False), hidden=True)
 @click.option(
     "--log-format",

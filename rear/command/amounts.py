@@ -12,10 +12,10 @@ from rear.domain.price import NANOS_PER_UNIT, Money
 from rear.domain.quantities import CORE_KINDS, CPU_MILLICORES, MEMORY_BYTES, PODS, STORAGE_BYTES, Quantities
 from rear.domain.units import MILLIS_PER_UNIT, UnitRequest, attributes
 
-_NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
-_BYTES: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGTPE])(i)?)?B?", re.IGNORECASE)
-_MONEY: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]{3})")
-_DISTANCE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(?:km)?", re.IGNORECASE)
+_NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_BYTES: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(?:([KMGTPE])(i)?)?B?", re.IGNORECASE)
+_MONEY: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]{3})")
+_DISTANCE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(?:km)?", re.IGNORECASE)
 _PREFIXES: Final = "KMGTPE"
 _LARGEST: Final = 2**63 - 1
 """An amount travels as a 64-bit integer."""

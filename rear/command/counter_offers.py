@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rear.command.amounts import demand_flags, show_demand
-from rear.command.times import AskedWindow, show_instant, show_moment, show_roughly
+from rear.command.times import show_duration, show_instant, show_moment, show_roughly
 from rear.domain.demand import Demand
-from rear.domain.window import Instant, Window
+from rear.domain.window import AskedWindow, Duration, Instant, Window
 from rear.wire.values import read_instant, read_partition, read_window
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def offers(
                     f"{show_demand(most)} fits in the window asked for",
                     most,
                     window,
-                    _command(flavour_id, most, start, window.end, extra),
+                    _command(flavour_id, most, start, window.duration, extra),
                 )
             )
     if counter_offer.HasField("earliest_window"):
@@ -56,7 +56,7 @@ def offers(
                 f"all of it fits from {show_moment(earliest.start)} ({wait}) to {show_moment(earliest.end)}",
                 demand,
                 earliest,
-                _command(flavour_id, demand, None if begins_now else earliest.start, earliest.end, extra),
+                _command(flavour_id, demand, None if begins_now else earliest.start, earliest.duration, extra),
             )
         )
     return found
@@ -75,8 +75,8 @@ def explain(counter_offer: contract_pb2.CounterOffer, found: Sequence[Offer]) ->
     return lines
 
 
-def _command(flavour_id: str, demand: Demand, start: Instant | None, end: Instant, extra: Sequence[str]) -> str:
+def _command(flavour_id: str, demand: Demand, start: Instant | None, duration: Duration, extra: Sequence[str]) -> str:
     words = ["rear", "reserve", flavour_id, *demand_flags(demand)]
     if start is not None:
         words += ["--start", show_instant(start)]
-    return shlex.join([*words, "--until", show_instant(end), *extra])
+    return shlex.join([*words, "--for", show_duration(duration), *extra])

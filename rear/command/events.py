@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from rear.command.amounts import in_order, show_demand, show_quantity
 from rear.command.output import as_json, write_json_line
-from rear.command.settings import Settings, common_options, run, settings
+from rear.command.settings import DEFAULT_PATIENCE, Settings, common_options, run, settings
 from rear.command.times import show_moment
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from rear.event.v1 import allocation_pb2, contract_pb2, envelope_pb2, pool_pb2, service_pb2
     from rear.v1 import audit_service_pb2, quantities_pb2, window_pb2
+
+FOLLOWING_PATIENCE: Final = 60.0
+"""Seconds for which --follow waits for a service that restarts."""
 
 
 @click.command()
@@ -68,7 +71,8 @@ def events(
 
 async def _read(chosen: Settings, request: audit_service_pb2.ReadEventsRequest) -> None:
     position = ""
-    async with chosen.client() as client:
+    patience = FOLLOWING_PATIENCE if request.follow else DEFAULT_PATIENCE
+    async with chosen.client(patience=patience) as client:
         async for event in client.events(request):
             position = event.position
             if chosen.json:

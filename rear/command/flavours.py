@@ -22,6 +22,7 @@ from rear.command.selectors import selector_options, take_selector, write_asked_
 from rear.command.settings import Settings, common_options, run, settings
 from rear.command.times import show_duration, show_moment
 from rear.domain.units import MILLIS_PER_UNIT
+from rear.domain.window import AskedWindow
 
 if TYPE_CHECKING:
     from rear.v1 import discovery_service_pb2, flavour_pb2, quantities_pb2
@@ -145,7 +146,7 @@ def show_flavour(flavour_id: str, **flags: Any) -> None:
 
     request = discovery_service_pb2.GetFlavourRequest(flavour_id=flavour_id)
     window = take_window(flags)
-    if not window.open:
+    if window != AskedWindow():
         write_asked_window(request.window, window)
     run(_show(settings(), request))
 

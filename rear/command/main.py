@@ -6,6 +6,7 @@ Nothing heavy is imported here: `rear --help` loads no subcommand.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -111,6 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_command(arguments: Sequence[str]) -> int:
     """Run the command and give its exit code."""
+    # gRPC's core tells of every connection that goes away; that belongs to no command's output.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     chosen = Settings()
     try:
         result = cli.main(args=list(arguments), prog_name="rear", standalone_mode=False, obj=chosen)

@@ -35,25 +35,38 @@ def write_json_line(document: Mapping[str, Any] | Message) -> None:
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table. Columns that are empty in every row are left out.
 
-    On a terminal it is fitted to its width; elsewhere every row is one plain line.
+    On a terminal it is fitted to its width where that can be; elsewhere every row is one plain line.
     """
     listed = [tuple(row) for row in rows]
     kept = [index for index, _ in enumerate(columns) if any(row[index] for row in listed)]
-    if not sys.stdout.isatty():
-        _write_plain([[columns[index].upper() for index in kept]] + [[row[index] for index in kept] for row in listed])
-        return
+    names = [columns[index] for index in kept]
+    cells = [[row[index] for index in kept] for row in listed]
+    if not (sys.stdout.isatty() and _write_fitted(names, cells)):
+        _write_plain([[name.upper() for name in names], *cells])
+
+
+def _write_fitted(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Write a table that breaks lines between words only; False where the terminal is too narrow for it."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for position, index in enumerate(kept):
-        # The first column is the id that is copied into the next command.
-        table.add_column(columns[index], no_wrap=position == 0, overflow="fold")
-    for row in listed:
-        table.add_row(*[Text(row[index]) for index in kept])
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    columns = [[name, *(row[index] for row in rows)] for index, name in enumerate(names)]
+    widths = [max(len(word) for cell in column for word in cell.split() or [""]) for column in columns]
+    left = console.width - sum(widths) - 3 * (len(widths) - 1)
+    if left < 0:
+        return False
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for index, (name, column) in enumerate(zip(names, columns, strict=True)):
+        more = min(left, max(len(cell) for cell in column) - widths[index])
+        left -= more
+        table.add_column(name.upper(), width=widths[index] + more)
+    for row in rows:
+        table.add_row(*[Text(cell) for cell in row])
+    console.print(table)
+    return True
 
 
 def _write_plain(rows: Sequence[Sequence[str]]) -> None:

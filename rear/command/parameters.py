@@ -19,10 +19,10 @@ from rear.command.amounts import (
     parse_unit,
     parse_vicinity,
 )
-from rear.command.times import AskedWindow, ask_window, parse_duration, parse_instant
+from rear.command.times import ask_window, parse_duration, parse_instant
 from rear.domain.demand import Demand
 from rear.domain.quantities import CPU_MILLICORES, MEMORY_BYTES, PODS, STORAGE_BYTES, Quantities
-from rear.domain.window import Instant
+from rear.domain.window import AskedWindow, Instant
 
 Value = TypeVar("Value")
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -25,8 +25,9 @@ from rear.command.parameters import (
 )
 from rear.command.selectors import write_asked_window
 from rear.command.settings import DEFAULT_ENDPOINT, Settings, common_options, run, settings
-from rear.command.times import AskedWindow, show_duration
+from rear.command.times import show_duration
 from rear.domain.demand import Demand
+from rear.domain.window import AskedWindow
 
 if TYPE_CHECKING:
     from rear.rpc.refused import Refused
@@ -73,9 +74,9 @@ def parse_factor(text: str) -> Fraction:
 @click.option(
     "--in-flight",
     type=click.IntRange(1, 1_024),
-    default=8,
+    default=1,
     show_default=True,
-    help="Trace: requests at once.",
+    help="Trace: requests at once. With more than one, neighbours compete for the same best flavours.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Trace: play this many requests only.")
 @click.option(
@@ -152,7 +153,7 @@ def reserve_request(
         validate_only=flags["validate_only"],
     )
     write_partition(request.partition, demand)
-    if not window.open:
+    if window != AskedWindow():
         write_asked_window(request.window, window)
     if flags["ttp"] is not None:
         write_duration(request.ttp, flags["ttp"])

@@ -20,9 +20,9 @@ from rear.command.parameters import (
     take_window,
     window_options,
 )
+from rear.domain.window import AskedWindow
 
 if TYPE_CHECKING:
-    from rear.command.times import AskedWindow
     from rear.v1 import selector_pb2, window_pb2
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -100,7 +100,7 @@ def take_selector(flags: dict[str, Any]) -> selector_pb2.Selector:
     if demand.quantities or demand.units:
         write_partition(selector.partition, demand)
     window = take_window(flags)
-    if not window.open:
+    if window != AskedWindow():
         write_asked_window(selector.window, window)
     _take_availability(flags, selector)
     _write_texts(selector.architecture, flags.pop("arch"))
@@ -171,9 +171,11 @@ def _write_texts(filter_: selector_pb2.StringFilter, values: Iterable[str]) -> N
 
 def write_asked_window(message: window_pb2.Window, window: AskedWindow) -> None:
     """A window as it was asked for; what the provider is to say stays absent."""
-    from rear.wire.values import write_instant
+    from rear.wire.values import write_duration, write_instant
 
     if window.start is not None:
         write_instant(message.start, window.start)
     if window.end is not None:
         write_instant(message.end, window.end)
+    if window.duration is not None:
+        write_duration(message.duration, window.duration)

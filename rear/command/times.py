@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Final
 
-from rear.domain.window import DAY, FOREVER, HOUR, MICROSECOND, MILLISECOND, MINUTE, SECOND, Duration, Instant
+from rear.domain.window import (
+    DAY,
+    FOREVER,
+    HOUR,
+    MICROSECOND,
+    MILLISECOND,
+    MINUTE,
+    SECOND,
+    AskedWindow,
+    Duration,
+    Instant,
+)
 
 _UNITS: Final[dict[str, int]] = {
     "ns": 1,
@@ -19,8 +29,8 @@ _UNITS: Final[dict[str, int]] = {
     "h": HOUR,
     "d": DAY,
 }
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)")
-_FRACTION: Final = re.compile(r"(:\d\d)[.,](\d+)")
+_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h|d)")
+_FRACTION: Final = re.compile(r"(:[0-9][0-9])[.,]([0-9]+)")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 NOW: Final = "now"
@@ -57,7 +67,7 @@ def show_duration(duration: int) -> str:
 
 def show_roughly(duration: int) -> str:
     """A duration for people: its two largest units, the rest cut off."""
-    parts = re.findall(r"\d+[a-z]+", show_duration(abs(duration)))
+    parts = re.findall(r"[0-9]+[a-z]+", show_duration(abs(duration)))
     return ("-" if duration < 0 else "") + "".join(parts[:2])
 
 
@@ -109,32 +119,12 @@ def show_moment(instant: Instant) -> str:
     return show_instant(Instant(instant - instant % MILLISECOND))
 
 
-@dataclass(frozen=True, slots=True)
-class AskedWindow:
-    """A window as a buyer asks for it: what is None is for the provider to say."""
-
-    start: Instant | None = None
-    end: Instant | None = None
-
-    @property
-    def open(self) -> bool:
-        """Whether the provider is to say all of it."""
-        return self.start is None and self.end is None
-
-
 def ask_window(start: str | None, until: str | None, length: Duration | None, now: Instant) -> AskedWindow:
     """The window of the flags --start, --until and --for. Raises ValueError.
 
-    A start of `now` is left to the provider, whose clock decides; its end is then counted from `now` here.
+    A start of `now` is left to the provider, whose clock decides.
     """
     if until is not None and length is not None:
         raise ValueError("give --until or --for, not both")
     begins = None if start in (None, NOW) or start is None else parse_instant(start, now)
-    if until is not None:
-        return AskedWindow(begins, parse_instant(until, now))
-    if length is None:
-        return AskedWindow(begins, None)
-    ends = (now if begins is None else begins) + length
-    if ends > FOREVER:
-        raise ValueError("the window ends after the year 9999")
-    return AskedWindow(begins, Instant(ends))
+    return AskedWindow(begins, None if until is None else parse_instant(until, now), length)

@@ -277,15 +277,12 @@ async def play(
     run = Run(run_id or str(uuid4()), begins, compress, resumed=run_id is not None)
     again = _again(chosen, path, run, in_flight, limit, patience)
     click.echo(f"run {run.id}: {len(requests):,} requests, windows from {show_instant(run.start)}", err=True)
+    click.echo(f"should it be stopped, this goes on: {again}", err=True)
     report = Report(len(requests))
     began = time.perf_counter()
-    try:
-        async with chosen.client(patience=patience / SECOND) as client:
-            with Progress(report, record) as progress:
-                await Player(client, run, requests).play(in_flight, progress)
-    except BaseException:
-        click.echo(f"to go on: {again}", err=True)
-        raise
+    async with chosen.client(patience=patience / SECOND) as client:
+        with Progress(report, record) as progress:
+            await Player(client, run, requests).play(in_flight, progress)
     report.wall = time.perf_counter() - began
     if chosen.json:
         made = {"runId": run.id, "start": show_instant(run.start), "compress": str(compress)}

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from rear.command.amounts import GPU, show_quantity
 from rear.command.times import show_roughly
-from rear.domain.quantities import CORE_KINDS, Quantities
+from rear.domain.quantities import CORE_KINDS, CPU_MILLICORES, Quantities
 from rear.domain.units import MILLIS_PER_UNIT, UnitShare
 from rear.domain.window import SECOND, Window
 
@@ -210,6 +210,8 @@ def _rank(kind: str) -> tuple[int, str]:
 
 
 def _show_peak(kind: str, peak: int) -> str:
+    if kind == CPU_MILLICORES:
+        return f"{peak / 1_000:,.2f} CPU"
     if kind == f"{GPU}_millis":
         return f"{peak / MILLIS_PER_UNIT:,.2f} GPUs"
     if kind == f"{GPU}_devices":

@@ -235,9 +235,7 @@ def next_due(contract: Contract) -> Instant | None:
             return None
 
 
-def pass_time(
-    contract: Contract, now: Instant
-) -> ContractExpired | ContractActivated | ContractCompleted | None:
+def pass_time(contract: Contract, now: Instant) -> ContractExpired | ContractActivated | ContractCompleted | None:
     """What time alone has done to the contract by `now`, effective when it was due; None where nothing is due."""
     due = next_due(contract)
     if due is None or now < due:

@@ -156,12 +156,7 @@ class ContractCompleted(Event):
 
 
 ContractEvent = (
-    ContractReserved
-    | ContractPurchased
-    | ContractActivated
-    | ContractCancelled
-    | ContractExpired
-    | ContractCompleted
+    ContractReserved | ContractPurchased | ContractActivated | ContractCancelled | ContractExpired | ContractCompleted
 )
 
 

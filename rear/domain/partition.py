@@ -27,9 +27,7 @@ def check_well_formed(demand: Demand, parent: str) -> None:
         if amount > MAX_AMOUNT:
             raise InvalidField(path, f"is {amount}; the most that can be asked for is {MAX_AMOUNT}")
     if len(demand.units) > MAX_UNIT_REQUESTS:
-        raise InvalidField(
-            f"{parent}.units", f"has {len(demand.units)} requests; {MAX_UNIT_REQUESTS} at most"
-        )
+        raise InvalidField(f"{parent}.units", f"has {len(demand.units)} requests; {MAX_UNIT_REQUESTS} at most")
     for index, request in enumerate(demand.units):
         path = f"{parent}.units[{index}]"
         if not request.unit_class:
@@ -44,9 +42,7 @@ def check_well_formed(demand: Demand, parent: str) -> None:
         raise InvalidField(parent, "asks for nothing; ask for at least one kind or unit")
 
 
-def check_against(
-    demand: Demand, terms: PoolTerms, capacity: Quantities, units: tuple[Unit, ...], parent: str
-) -> None:
+def check_against(demand: Demand, terms: PoolTerms, capacity: Quantities, units: tuple[Unit, ...], parent: str) -> None:
     """Refuses a partition that the pool has no such kind for, or that its policies forbid."""
     for kind in demand.quantities:
         if kind not in capacity:

@@ -89,9 +89,7 @@ def evolve(pool: Pool | None, event: PoolEvent) -> Pool:
                 terms_since_offer=number,
             )
         case CapacityChanged(capacity=capacity, units=units, offer=offer):
-            changed = replace(
-                _existing(pool), version=event.originator_version, capacity=capacity, units=units
-            )
+            changed = replace(_existing(pool), version=event.originator_version, capacity=capacity, units=units)
             return changed if offer is None else replace(changed, offer=offer, offers=changed.offers + 1)
         case PoolRetired():
             return replace(_existing(pool), version=event.originator_version, offer=None)
@@ -109,9 +107,7 @@ def register(
 def hold(pool: Pool, calendar: PoolCalendar, wanted: Hold, lease: Duration, cause: Cause) -> PoolReserved:
     """Takes `wanted`, which the calendar has room for, and advertises what is left over [at, at + lease)."""
     window = Window(cause.at, after(cause.at, lease))
-    offer = _next_offer(
-        pool, calendar.free_with(wanted, window), calendar.free_units_with(wanted, window), cause.at
-    )
+    offer = _next_offer(pool, calendar.free_with(wanted, window), calendar.free_units_with(wanted, window), cause.at)
     return PoolReserved(pool.id, pool.version + 1, cause, hold=wanted, offer=offer)
 
 
@@ -122,9 +118,7 @@ def release(pool: Pool, calendar: PoolCalendar, hold_id: str, lease: Duration, c
     """
     window = Window(cause.at, after(cause.at, lease))
     gone = pool.holds[hold_id]
-    offer = _next_offer(
-        pool, calendar.free_without(gone, window), calendar.free_units_without(gone, window), cause.at
-    )
+    offer = _next_offer(pool, calendar.free_without(gone, window), calendar.free_units_without(gone, window), cause.at)
     return HoldReleased(pool.id, pool.version + 1, cause, hold_id=hold_id, offer=offer)
 
 
@@ -182,9 +176,7 @@ def _with_holds(pool: Pool, event: PoolEvent, holds: Map[str, Hold], offer: Offe
     )
 
 
-def _next_offer(
-    pool: Pool, quantities: Quantities, units: tuple[UnitShare, ...], at: Instant
-) -> Offer | None:
+def _next_offer(pool: Pool, quantities: Quantities, units: tuple[UnitShare, ...], at: Instant) -> Offer | None:
     """The next flavour where it differs from the current one, and the pool is offered at all."""
     current = pool.offer
     if current is None or (current.quantities == quantities and current.units == units):

@@ -56,7 +56,5 @@ class Price:
 
 
 def _amount_of(demand: Demand, kind: str) -> int:
-    millis = sum(
-        request.count * request.millis_each for request in demand.units if request.unit_class == kind
-    )
+    millis = sum(request.count * request.millis_each for request in demand.units if request.unit_class == kind)
     return demand.quantities.of(kind) + millis

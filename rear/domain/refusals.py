@@ -112,9 +112,7 @@ class TryAgain(Refusal):
 
     reason = "LEDGER_UNAVAILABLE"
 
-    def __init__(
-        self, message: str, retry_after: Duration, metadata: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, message: str, retry_after: Duration, metadata: Mapping[str, str] | None = None) -> None:
         super().__init__(message, metadata)
         self.retry_after = retry_after
 

@@ -25,6 +25,7 @@ from rear.domain.lifecycle import ContractState
 from rear.domain.partition import check_against, check_well_formed, on_step
 from rear.domain.pool import Pool
 from rear.domain.price import Money
+from rear.domain.quantities import Quantities
 from rear.domain.refusals import (
     CapacityExceeded,
     FlavourChanged,
@@ -32,7 +33,7 @@ from rear.domain.refusals import (
     InvalidField,
     PriceAboveMaximum,
 )
-from rear.domain.window import DAY, FOREVER, HOUR, MINUTE, Duration, Instant, Window, after
+from rear.domain.window import DAY, FOREVER, HOUR, MINUTE, AskedWindow, Duration, Instant, Window, after
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +48,6 @@ class Promises:
     maximum_ttp: Duration = HOUR
     horizon: Duration = Duration(3 * 366 * DAY)
     skew: Duration = Duration(0)
-
-
-@dataclass(frozen=True, slots=True)
-class AskedWindow:
-    """A window as a buyer gives it: no start means now; neither an end nor a duration means the default lease."""
-
-    start: Instant | None = None
-    end: Instant | None = None
-    duration: Duration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +87,7 @@ def resolve_window(asked: AskedWindow, promises: Promises, now: Instant, parent:
     if end <= start:
         raise InvalidField(f"{parent}.end", "must come after the start: the window is empty or turned round")
     if end > now + promises.horizon:
-        raise InvalidField(
-            f"{parent}.end", f"lies beyond this provider's horizon of {promises.horizon // DAY} days"
-        )
+        raise InvalidField(f"{parent}.end", f"lies beyond this provider's horizon of {promises.horizon // DAY} days")
     return Window(start, Instant(min(end, FOREVER)))
 
 
@@ -207,7 +197,8 @@ def counter_offer(
     now: Instant,
 ) -> CounterOffer:
     """What would fit, once the search for the earliest start has come to its end."""
-    most = calendar.most_that_fits(partition, asked)
+    kinds = {kind: amount for kind, amount in partition.quantities.items() if amount > 0}
+    most = calendar.most_that_fits(Demand(Quantities(kinds), partition.units), asked)
     window = None if earliest is None else Window(earliest, after(earliest, asked.duration))
     return CounterOffer(
         flavour_id=source.offer.flavour_id if source.offer else "",

@@ -12,9 +12,8 @@ from rear.domain.demand import Demand
 from rear.domain.flavour import GPU, MODEL, Flavour, FlavourType, Location, PoolTerms
 from rear.domain.price import Money
 from rear.domain.quantities import Quantities
-from rear.domain.reservation import AskedWindow
 from rear.domain.units import Unit
-from rear.domain.window import Duration
+from rear.domain.window import AskedWindow, Duration
 
 EARTH_RADIUS_METRES: Final = 6_371_008.8
 
@@ -133,14 +132,9 @@ class Selector:
             and (self.architecture is None or self.architecture.matches(terms.characteristics.architecture))
             and (self.gpu_model is None or _has_model(units, self.gpu_model))
             and (self.location is None or self.location.matches(facts.location))
-            and (
-                self.max_latency is None or (facts.latency is not None and facts.latency <= self.max_latency)
-            )
+            and (self.max_latency is None or (facts.latency is not None and facts.latency <= self.max_latency))
             and (self.security_standards is None or self.security_standards.matches(facts.security_standards))
-            and (
-                self.carbon_grams_per_hour is None
-                or self.carbon_grams_per_hour.matches(facts.carbon_grams_per_hour)
-            )
+            and (self.carbon_grams_per_hour is None or self.carbon_grams_per_hour.matches(facts.carbon_grams_per_hour))
             and (not self.tags or _tags_match(facts.tags, self.tags))
             and (self.owner_domain is None or self.owner_domain.matches(terms.owner.domain))
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from rear.domain import allocation, contract, pool
-from rear.domain.allocation import Allocation
+from rear.domain.allocation import Allocation, AllocationState
 from rear.domain.calendar import PoolCalendar
 from rear.domain.contract import Contract
 from rear.domain.events import (
@@ -74,11 +74,16 @@ class State:
         self.pools[loaded.id] = loaded
         self.calendars[loaded.id] = loaded.calendar()
 
-    def forget(self, ended: Contract) -> None:
-        """Drops a contract that has ended, with its allocation. One that lives, or has moved on, stays."""
-        if not ended.live and self.contracts.get(ended.id) is ended:
-            del self.contracts[ended.id]
-            self.allocations.pop(ended.allocation_id, None)
+    def forget(self, ended: Contract | Allocation) -> None:
+        """Drops a contract or an allocation that has ended. One that lives, or has moved on, stays.
+
+        Each goes by itself: a replay may stop for breath between the two events that end them.
+        """
+        if isinstance(ended, Contract):
+            if not ended.live and self.contracts.get(ended.id) is ended:
+                del self.contracts[ended.id]
+        elif ended.state is AllocationState.RELEASED and self.allocations.get(ended.id) is ended:
+            del self.allocations[ended.id]
 
     def apply(self, event: AnyEvent) -> Step:
         """Moves on by one event; `revert` with what this returns goes back."""

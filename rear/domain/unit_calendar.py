@@ -59,9 +59,7 @@ class UnitCalendar:
         """What `free(window)` would be after `occupy(shares, over)`."""
         return self._free_changed(shares, 1, over, window)
 
-    def free_without(
-        self, shares: Iterable[UnitShare], over: Window, window: Window
-    ) -> tuple[UnitShare, ...]:
+    def free_without(self, shares: Iterable[UnitShare], over: Window, window: Window) -> tuple[UnitShare, ...]:
         """What `free(window)` would be after `vacate(shares, over)`."""
         return self._free_changed(shares, -1, over, window)
 
@@ -120,9 +118,7 @@ class UnitCalendar:
                 granted.append(counts[position])
         return tuple(replace(request, count=count) for request, count in zip(requests, counts, strict=True))
 
-    def next_start(
-        self, requests: Sequence[UnitRequest], duration: Duration, candidate: Instant
-    ) -> Instant | None:
+    def next_start(self, requests: Sequence[UnitRequest], duration: Duration, candidate: Instant) -> Instant | None:
         """`candidate` where the requests fit there for `duration`, else a later one they cannot fit before.
 
         That instant is the first at which enough devices have reached a next candidate of their own.
@@ -155,9 +151,7 @@ class UnitCalendar:
                 found.append(UnitShare(unit_class, unit.name, MILLIS_PER_UNIT - used))
         return tuple(found)
 
-    def _free_millis(
-        self, unit_class: str, units: Iterable[Unit], window: Window
-    ) -> Iterator[tuple[Unit, int]]:
+    def _free_millis(self, unit_class: str, units: Iterable[Unit], window: Window) -> Iterator[tuple[Unit, int]]:
         """Each unit with the least millis free in the window, one after the other."""
         busy = self._usage.get(unit_class, {})
         for unit in units:
@@ -182,15 +176,11 @@ class UnitCalendar:
         names = [name for _, name in sorted(fitting)[:count]]
         return tuple(UnitShare(unit_class, name, millis_each) for name in sorted(names))
 
-    def _servable(
-        self, unit_class: str, requests: Sequence[UnitRequest], window: Window
-    ) -> list[tuple[int, str, int]]:
+    def _servable(self, unit_class: str, requests: Sequence[UnitRequest], window: Window) -> list[tuple[int, str, int]]:
         """Devices as (millis free, name, bit set of the requests it can serve), the fullest first."""
         devices = []
         for unit, millis in self._free_millis(unit_class, self._units.get(unit_class, ()), window):
-            able = _bits(
-                millis >= request.millis_each and unit.matches(request.attributes) for request in requests
-            )
+            able = _bits(millis >= request.millis_each and unit.matches(request.attributes) for request in requests)
             devices.append((millis, unit.name, able))
         return sorted(devices)
 
@@ -202,9 +192,7 @@ class UnitCalendar:
         counts = [request.count for request in requests]
         starts = [
             [
-                next_at_most(
-                    busy.get(unit.name, IDLE), MILLIS_PER_UNIT - request.millis_each, candidate, duration
-                )
+                next_at_most(busy.get(unit.name, IDLE), MILLIS_PER_UNIT - request.millis_each, candidate, duration)
                 if unit.matches(request.attributes)
                 else None
                 for request in requests

@@ -47,3 +47,12 @@ class Window:
     def contains(self, instant: Instant) -> bool:
         """Whether `instant` lies in [start, end)."""
         return self.start <= instant < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class AskedWindow:
+    """A window as a buyer gives it: no start means now; neither an end nor a duration means the default lease."""
+
+    start: Instant | None = None
+    end: Instant | None = None
+    duration: Duration | None = None

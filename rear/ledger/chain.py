@@ -14,6 +14,4 @@ def link(previous: str, subject: str, payload: bytes) -> str:
     (UTF-8) and the payload.
     """
     name = subject.encode()
-    return sha256(
-        b"".join((bytes.fromhex(previous), len(name).to_bytes(4, "big"), name, payload))
-    ).hexdigest()
+    return sha256(b"".join((bytes.fromhex(previous), len(name).to_bytes(4, "big"), name, payload))).hexdigest()

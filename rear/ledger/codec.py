@@ -40,13 +40,18 @@ class DecodedEvent:
 
 
 def subject_of(service: str, event: AnyEvent) -> str:
+    """The subject of the event's aggregate. Raises ValueError like `subject_for`."""
+    return subject_for(service, _TOKENS[type(event)], event.originator_id)
+
+
+def subject_for(service: str, token: str, aggregate_id: str) -> str:
     """`rear.log.<service>.<aggregate type>.<aggregate id>`: one literal subject for each aggregate.
 
-    Raises ValueError for an aggregate id that cannot be one token of a subject.
+    `token` is the value of an AggregateType. Raises ValueError for an id that cannot be one token of a subject.
     """
-    if not _fits_in_subject(event.originator_id):
-        raise ValueError(f"an aggregate's id must be printable without '.', '*' and '>': {event.originator_id!r}")
-    return f"rear.log.{service}.{_TOKENS[type(event)]}.{event.originator_id}"
+    if not _fits_in_subject(aggregate_id):
+        raise ValueError(f"an aggregate's id must be printable without '.', '*' and '>': {aggregate_id!r}")
+    return f"rear.log.{service}.{token}.{aggregate_id}"
 
 
 def encode(event: AnyEvent, *, event_id: str, source: str, subject: str) -> bytes:

@@ -61,9 +61,7 @@ async def check_anchor(stream: EventStream, anchor: Anchor) -> AnchorPoint | Non
     return point
 
 
-async def replay(
-    stream: EventStream, state: State, tip: Tip, replayed: Callable[[Sequence[Committed]], None]
-) -> Tip:
+async def replay(stream: EventStream, state: State, tip: Tip, replayed: Callable[[Sequence[Committed]], None]) -> Tip:
     """Brings `state` from `tip` to the end of the ledger, proving each event; hands on every page."""
     async for page in read_proved(stream, after=tip.sequence, hash=tip.hash):
         batch = [Committed(item.sequence, item.hash, state.apply(item.event)) for item in page]
@@ -118,9 +116,7 @@ async def become_writer(
     )
     anchor.write(AnchorPoint(point.log_id, last, messages[-1].hash))
     log.info("writer of the ledger", log_id=point.log_id, epoch=state.service.epoch, sequence=last)
-    return Writer(
-        stream, anchor, state, identity, clock=clock, ids=ids, sequence=last, hash=messages[-1].hash
-    )
+    return Writer(stream, anchor, state, identity, clock=clock, ids=ids, sequence=last, hash=messages[-1].hash)
 
 
 def _opening(
@@ -135,9 +131,7 @@ def _opening(
     return (*events, changed)
 
 
-def _messages(
-    events: Sequence[LedgerOpened | WriterChanged], identity: Identity, ids: Ids, tip: Tip
-) -> list[Outgoing]:
+def _messages(events: Sequence[LedgerOpened | WriterChanged], identity: Identity, ids: Ids, tip: Tip) -> list[Outgoing]:
     messages, head = [], tip.hash
     for event in events:
         subject = subject_of(identity.service, event)

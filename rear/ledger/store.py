@@ -116,7 +116,7 @@ async def open_store(
             await check_anchor(stream, anchor)
 
     connection = Connection(lambda: server.endpoint, name=f"rear-{service}", on_connect=prove)
-    stream = EventStream(connection, stream_name(service), stream_subjects(service))
+    stream = EventStream(connection, stream_name(service), stream_subjects(service), admit=server.admit)
     await connection.open(CONNECT_TIMEOUT)
     stack.push_async_callback(connection.close)
     return Store(stream, anchor, connection, server)

@@ -17,7 +17,7 @@ from typing import Final, Generic, Protocol, TypeVar, cast
 import structlog
 
 from rear.domain.events import AnyEvent
-from rear.domain.refusals import OutcomePending, Refusal, TryAgain
+from rear.domain.refusals import InvalidField, OutcomePending, TryAgain
 from rear.domain.state import State, Step
 from rear.domain.window import SECOND, Duration, Instant
 from rear.ledger.anchor import Anchor, AnchorPoint
@@ -232,9 +232,7 @@ class Writer:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self._idle.wait()
         except TimeoutError:
-            log.warning(
-                "writer closed with commands under way", commands=len(self._queue) + len(self._in_flight)
-            )
+            log.warning("writer closed with commands under way", commands=len(self._queue) + len(self._in_flight))
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -259,15 +257,15 @@ class Writer:
         if not events:
             return
         if len(events) > MAX_EVENTS:
-            raise Refusal(f"the request makes {len(events)} events; {MAX_EVENTS} at most fit in one commit")
+            raise InvalidField("request", f"makes {len(events)} events; {MAX_EVENTS} at most fit in one commit")
         head = self._head_hash
         messages = []
         for event in events:
             subject = subject_of(self._identity.service, event)
             payload = encode(event, event_id=self._ids.new(), source=self._identity.source, subject=subject)
             if len(payload) > self._max_payload:
-                raise Refusal(
-                    f"the request makes an event of {len(payload)} bytes; {self._max_payload} at most can be kept"
+                raise InvalidField(
+                    "request", f"makes an event of {len(payload)} bytes; {self._max_payload} at most can be kept"
                 )
             head = link(head, subject, payload)
             messages.append(Outgoing(subject, payload, head))
@@ -368,15 +366,16 @@ class Writer:
         """Whether our own messages stand where the guard said that something is; otherwise stops or steps down."""
         try:
             first = await self._stream.get(self._tip + 1)
+            if first is not None and first.hash == messages[0].hash:
+                return True
+            if first is None and await self._stream.tip() == self._tip:
+                return False
+            conflict = await self._conflict()
         except (LedgerUnavailable, OutcomeUnknown) as error:
             self._note(str(error))
             await asyncio.sleep(RETRY_PAUSE)
             return False
-        if first is not None and first.hash == messages[0].hash:
-            return True
-        if first is None and await self._stream.tip() == self._tip:
-            return False
-        raise await self._conflict()
+        raise conflict
 
     async def _look_at_tip(self) -> None:
         tip = await self._stream.tip()

@@ -67,9 +67,7 @@ class ContractManager:
 
     # -- verbs ---------------------------------------------------------------------------------------------
 
-    async def reserve(
-        self, command: ReserveCommand, *, caller: str, request_id: str, validate_only: bool
-    ) -> Answered:
+    async def reserve(self, command: ReserveCommand, *, caller: str, request_id: str, validate_only: bool) -> Answered:
         """Holds a partition for a window. Raises a Refusal; CapacityExceeded comes with a counter-offer."""
 
         def decide(now: Instant) -> Decision[tuple[Contract, Instant]]:
@@ -166,9 +164,7 @@ class ContractManager:
                 raise
             return self._reserve_after(overdue, command, cause)
 
-    def _reserve_after(
-        self, overdue: Sequence[Contract], command: ReserveCommand, cause: Cause
-    ) -> Sequence[AnyEvent]:
+    def _reserve_after(self, overdue: Sequence[Contract], command: ReserveCommand, cause: Cause) -> Sequence[AnyEvent]:
         """Moves the state on by the expiries, decides, and goes back: the writer applies all of it again."""
         state, promises = self._provider.state, self._provider.promises
         steps: list[Step] = []

@@ -53,16 +53,12 @@ async def find_counter_offer(provider: Provider, command: ReserveCommand) -> Cou
     return offer
 
 
-async def _earliest_fit(
-    state: State, pool_id: str, partition: Demand, asked: Window, latest: Instant
-) -> EarliestFit:
+async def _earliest_fit(state: State, pool_id: str, partition: Demand, asked: Window, latest: Instant) -> EarliestFit:
     """The first start from the asked one on; lets others run between slices, and gives up after the budget."""
     begun = slice_begun = time.monotonic()
     candidate = asked.start
     while True:
-        fit = state.calendars[pool_id].earliest_fit(
-            partition, asked.duration, candidate, latest, JUMPS_A_LOOK
-        )
+        fit = state.calendars[pool_id].earliest_fit(partition, asked.duration, candidate, latest, JUMPS_A_LOOK)
         if fit.start is not None or fit.exhaustive:
             return fit
         candidate = fit.reached

@@ -15,10 +15,10 @@ from rear.domain.pool import Pool
 from rear.domain.price import Money
 from rear.domain.quantities import Quantities
 from rear.domain.refusals import FlavourNotFound, InvalidField
-from rear.domain.reservation import AskedWindow, resolve_window
+from rear.domain.reservation import resolve_window
 from rear.domain.selector import SORT_KEYS, FlavourOrder, Selector
 from rear.domain.units import UnitShare
-from rear.domain.window import Instant, Window
+from rear.domain.window import AskedWindow, Instant, Window
 from rear.managers.provider import Provider
 
 SLICE: Final = 0.002

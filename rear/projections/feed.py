@@ -66,9 +66,7 @@ class TablesFeed:
         self, *, buyer_id: str, states: Sequence[ContractState], pool_id: str, after: int, limit: int
     ) -> list[ContractRow]:
         """A buyer's contracts, oldest first, that began after the sequence `after`."""
-        return self.tables.contracts(
-            buyer_id=buyer_id, states=states, pool_id=pool_id, after=after, limit=limit
-        )
+        return self.tables.contracts(buyer_id=buyer_id, states=states, pool_id=pool_id, after=after, limit=limit)
 
     def start(self) -> None:
         """Begins to write."""
@@ -100,9 +98,7 @@ class TablesFeed:
 
     async def _write(self) -> None:
         batch = self._waiting[:MOST_AT_ONCE]
-        await asyncio.get_running_loop().run_in_executor(
-            self._thread, self.tables.write, batch, self._state.service
-        )
+        await asyncio.get_running_loop().run_in_executor(self._thread, self.tables.write, batch, self._state.service)
         del self._waiting[: len(batch)]
         self._sequence = batch[-1].sequence
         self._written(batch)

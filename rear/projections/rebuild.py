@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from rear.domain.allocation import Allocation
 from rear.domain.contract import Contract
 from rear.domain.state import State
 from rear.ledger.opening import Tip, replay
@@ -28,9 +29,9 @@ class Replayed:
 
 
 def forget_ended(state: State, batch: Sequence[Committed]) -> None:
-    """Drops contracts that have ended from memory: the tables have them."""
+    """Drops contracts and allocations that have ended from memory: the tables have them."""
     for item in batch:
-        if isinstance(item.step.after, Contract):
+        if isinstance(item.step.after, Contract | Allocation):
             state.forget(item.step.after)
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
+
 from rear.domain.contract import Contract
 from rear.domain.hold import Hold
 from rear.domain.lifecycle import ContractState
@@ -64,6 +66,13 @@ class Tables:
             self._writer = self._open(path)
         self._reader = sqlite3.connect(path, check_same_thread=False)
 
+    def begin_anew(self) -> None:
+        """Deletes the file and creates it empty, also where it is too damaged to be emptied."""
+        self.close()
+        discard(self.path)
+        self._writer = self._open(self.path)
+        self._reader = sqlite3.connect(self.path, check_same_thread=False)
+
     def close(self) -> None:
         """Closes the file."""
         self._reader.close()
@@ -95,12 +104,24 @@ class Tables:
             )
 
     def standing(self) -> Standing:
-        """The position that the rows follow from."""
-        row = self._reader.execute("SELECT log_id, segment, sequence, hash FROM standing").fetchone()
+        """The position that the rows follow from. Raises TablesError where that cannot be read."""
+        try:
+            row = self._reader.execute("SELECT log_id, segment, sequence, hash FROM standing").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise _damaged(self.path, error) from error
         return Standing(*row) if row else Standing()
 
     def load(self) -> State:
-        """The writer's state at the tables' position: pools with their holds, and what still lives."""
+        """The writer's state at the tables' position: pools with their holds, and what still lives.
+
+        Raises TablesError where a row cannot be read.
+        """
+        try:
+            return self._load()
+        except (sqlite3.DatabaseError, DecodeError, KeyError, ValueError) as error:
+            raise _damaged(self.path, error) from error
+
+    def _load(self) -> State:
         state = State()
         row = self._reader.execute(
             "SELECT log_id, epoch, endpoint, service_version, last_recorded FROM standing"
@@ -126,9 +147,7 @@ class Tables:
 
     def contract(self, contract_id: str) -> Contract | None:
         """A contract at the tables' position; None where there is none."""
-        row = self._reader.execute(
-            "SELECT snapshot FROM contracts WHERE contract_id = ?", (contract_id,)
-        ).fetchone()
+        row = self._reader.execute("SELECT snapshot FROM contracts WHERE contract_id = ?", (contract_id,)).fetchone()
         return None if row is None else contract_from_bytes(contract_id, row[0])
 
     def contracts(
@@ -148,10 +167,7 @@ class Tables:
 
     def counts(self) -> dict[str, int]:
         """Rows by table."""
-        return {
-            table: self._reader.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-            for table in schema.TABLES
-        }
+        return {table: self._reader.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in schema.TABLES}
 
     def digest(self) -> str:
         """SHA-256 over every row of every table in order. Equal ledgers give equal digests."""
@@ -171,6 +187,10 @@ class Tables:
             connection.executescript(schema.DDL)
             connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
         return connection
+
+
+def _damaged(path: Path, error: Exception) -> TablesError:
+    return TablesError(f"{path} is damaged ({error}); delete it, and the next start rebuilds it")
 
 
 def digest_of(connection: sqlite3.Connection) -> str:

@@ -26,40 +26,39 @@ AGGREGATE_TYPES: Final = tuple(kind.value for kind in AggregateType)
 
 
 class CommitSignal:
-    """A writer's listener that wakes whoever follows the ledger."""
+    """A writer's listener that wakes whoever follows the ledger, for news and for the end."""
 
     def __init__(self) -> None:
         self._moved = asyncio.Event()
 
     def committed(self, batch: Sequence[Committed]) -> None:
         """Wakes all, for a new batch."""
+        self.wake()
+
+    def wake(self) -> None:
+        """Wakes all, to look again."""
         self._moved.set()
         self._moved = asyncio.Event()
 
     def waiting(self) -> asyncio.Event:
-        """Set at the next batch after this call."""
+        """Set at the next batch or `wake` after this call."""
         return self._moved
 
 
 class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
     """Reads this service's ledger."""
 
-    def __init__(
-        self, stream: EventStream, provider: Provider, service: str, signal: CommitSignal, gate: Gate
-    ) -> None:
+    def __init__(self, stream: EventStream, provider: Provider, service: str, signal: CommitSignal, gate: Gate) -> None:
         self.gate = gate
         self._stream = stream
         self._provider = provider
         self._service = service
         self._signal = signal
 
-    async def ReadEvents(
-        self, request: pb.ReadEventsRequest, context: Context
-    ) -> AsyncIterator[pb.ReadEventsResponse]:
+    async def ReadEvents(self, request: pb.ReadEventsRequest, context: Context) -> AsyncIterator[pb.ReadEventsResponse]:
         """Streams events in their order."""
         try:
-            if self.gate.closed_because is not None:
-                raise NotReady(f"the service does not answer now: {self.gate.closed_because}", SECOND)
+            self._check_open()
             async for response in self._read(request):
                 yield response
         except Refusal as refusal:
@@ -87,9 +86,14 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
                         if left <= 0:
                             return
                 after = end
-            if not request.follow or self.gate.closed_because is not None:
+            if not request.follow:
                 return
+            self._check_open()  # a service that stops does not wait for those who would follow it for ever
             await moved.wait()
+
+    def _check_open(self) -> None:
+        if self.gate.closed_because is not None:
+            raise NotReady(f"the service does not answer now: {self.gate.closed_because}", SECOND)
 
     def _after(self, request: pb.ReadEventsRequest) -> int:
         own = self._provider.writer.position

@@ -193,15 +193,11 @@ class Client:
         """The id of the contract that a reservation with `request_id` leads to at this provider."""
         return contract_id(provider_id, self.caller or anonymous_caller(provider_id), request_id)
 
-    def _check(
-        self, request: contract_service_pb2.ReserveFlavourRequest, contract: contract_pb2.Contract
-    ) -> None:
+    def _check(self, request: contract_service_pb2.ReserveFlavourRequest, contract: contract_pb2.Contract) -> None:
         if request.validate_only:
             return
         if request.provider_id and contract.provider_id != request.provider_id:
-            raise UntrueAnswer(
-                f"asked provider {request.provider_id}, but {contract.provider_id or 'nobody'} answered"
-            )
+            raise UntrueAnswer(f"asked provider {request.provider_id}, but {contract.provider_id or 'nobody'} answered")
         expected = self.contract_id(contract.provider_id, request.request_id)
         if contract.contract_id != expected:
             raise UntrueAnswer(
@@ -209,9 +205,7 @@ class Client:
                 f"but this request leads to {expected}"
             )
 
-    async def _change(
-        self, method: Callable[..., Awaitable[Answer]], request: Message, request_id: str
-    ) -> Answer:
+    async def _change(self, method: Callable[..., Awaitable[Answer]], request: Message, request_id: str) -> Answer:
         # Without an id a repeated change would be a second one.
         return await self._call(method, request, patience=self.patience if request_id else 0.0)
 

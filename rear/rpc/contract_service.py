@@ -44,9 +44,7 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
         self._callers = callers
 
     @answered
-    async def ReserveFlavour(
-        self, request: pb.ReserveFlavourRequest, context: Context
-    ) -> pb.ReserveFlavourResponse:
+    async def ReserveFlavour(self, request: pb.ReserveFlavourRequest, context: Context) -> pb.ReserveFlavourResponse:
         """Holds a partition of a flavour for a window."""
         self._provider.check_meant(request.provider_id)
         _check_request_id(request.request_id)
@@ -75,9 +73,7 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
         return response
 
     @answered
-    async def PurchaseFlavour(
-        self, request: pb.PurchaseFlavourRequest, context: Context
-    ) -> pb.PurchaseFlavourResponse:
+    async def PurchaseFlavour(self, request: pb.PurchaseFlavourRequest, context: Context) -> pb.PurchaseFlavourResponse:
         """Buys what was reserved."""
         command = self._verb(request)
         answer = await self._manager.purchase(
@@ -92,9 +88,7 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
         return response
 
     @answered
-    async def CancelContract(
-        self, request: pb.CancelContractRequest, context: Context
-    ) -> pb.CancelContractResponse:
+    async def CancelContract(self, request: pb.CancelContractRequest, context: Context) -> pb.CancelContractResponse:
         """Ends a contract for its buyer."""
         command = self._verb(request)
         answer = await self._manager.cancel(
@@ -121,9 +115,7 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
         return response
 
     @answered
-    async def ListContracts(
-        self, request: pb.ListContractsRequest, context: Context
-    ) -> pb.ListContractsResponse:
+    async def ListContracts(self, request: pb.ListContractsRequest, context: Context) -> pb.ListContractsResponse:
         """Lists the caller's contracts in pages."""
         size = request.page_size or DEFAULT_PAGE
         if not 1 <= size <= LARGEST_PAGE:
@@ -180,9 +172,7 @@ def fingerprint(request: pb.ReserveFlavourRequest | Verb) -> bytes:
 
 def _check_request_id(request_id: str) -> None:
     if not request_id:
-        raise InvalidField(
-            "request_id", "is required: a new UUID for each new attempt, the same one for a retry"
-        )
+        raise InvalidField("request_id", "is required: a new UUID for each new attempt, the same one for a retry")
     if REQUEST_ID.fullmatch(request_id) is None:
         raise InvalidField("request_id", "must be 1 to 64 characters of A-Z, a-z, 0-9, '.', '_', ':' and '-'")
 

@@ -31,9 +31,7 @@ class DiscoveryServicer(discovery_service_pb2_grpc.DiscoveryServiceServicer):
         self._endpoint = endpoint
 
     @answered
-    async def ListFlavours(
-        self, request: pb.ListFlavoursRequest, context: Context
-    ) -> pb.ListFlavoursResponse:
+    async def ListFlavours(self, request: pb.ListFlavoursRequest, context: Context) -> pb.ListFlavoursResponse:
         """Lists the flavours that a selector selects."""
         limit = request.limit if request.HasField("limit") else DEFAULT_LIMIT
         if not 1 <= limit <= LARGEST_LIMIT:

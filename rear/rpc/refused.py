@@ -110,10 +110,7 @@ def failure_of(error: grpc.aio.AioRpcError) -> Refused | Unreachable:
 
 
 Detail = (
-    error_details_pb2.ErrorInfo
-    | error_details_pb2.BadRequest
-    | error_details_pb2.RetryInfo
-    | contract_pb2.CounterOffer
+    error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo | contract_pb2.CounterOffer
 )
 
 _DETAILS: Final[tuple[type[Detail], ...]] = (

@@ -46,9 +46,7 @@ class RpcServer:
         self._names = tuple(service.name for service in services)
         for service in services:
             service.add_to(self._server)
-        reflection.enable_server_reflection(
-            (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
-        )
+        reflection.enable_server_reflection((*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     def bind(self, address: str) -> int:
         """Listens on `host:port` (port 0: a free one), and returns the port. Raises PortTaken."""
@@ -67,9 +65,7 @@ class RpcServer:
 
     async def set_serving(self, serving: bool) -> None:
         """What health says of the server and each of its services."""
-        status = (
-            health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        )
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", *self._names):
             await self._health.set(name, status)
 

@@ -19,8 +19,7 @@ from rear.domain.partition import field_of
 from rear.domain.price import NANOS_PER_UNIT, Money
 from rear.domain.quantities import CORE_KINDS, NOTHING, Quantities
 from rear.domain.refusals import InvalidField
-from rear.domain.reservation import AskedWindow
-from rear.domain.window import FOREVER, SECOND, Duration, Instant
+from rear.domain.window import FOREVER, SECOND, AskedWindow, Duration, Instant
 from rear.v1.quantities_pb2 import Partition
 from rear.v1.quantities_pb2 import Quantities as QuantitiesMessage
 from rear.v1.window_pb2 import Window as WindowMessage

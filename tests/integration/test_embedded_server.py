@@ -23,7 +23,7 @@ from rear.ledger.embedded import EmbeddedServer
 from rear.ledger.errors import LedgerDamaged, LedgerUnavailable, OutcomeUnknown, StoreLocked
 from rear.ledger.nats_process import BINARY_VARIABLE, NatsProcess, find_binary
 from rear.ledger.stream import EventStream, Outgoing
-from tests.waiting import eventually
+from tests.waiting import eventually, freeze
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -139,12 +139,12 @@ async def test_a_server_that_hangs_is_restarted(
     embedded: EmbeddedServer, connection: Connection, stream: EventStream
 ) -> None:
     before = pid_of(embedded)
-    os.kill(before, signal.SIGSTOP)
+    await freeze(before)
     with pytest.raises(OutcomeUnknown):
         await stream.append([message(1)], 0, timeout=0.2)
     # It does not end on request either; the supervisor kills it then.
     await eventually(lambda: not alive(before), within=40)
-    await connection.client(20)
+    await eventually(lambda: connection.generation > 1 and connection.connected)
     assert await stream.tip() in (0, 1)
 
 
@@ -156,7 +156,7 @@ async def test_a_server_that_cannot_write_is_restarted_once_it_could(
     with pytest.raises(OutcomeUnknown):
         await stream.append([message(1)], 0, timeout=0.3)
     await eventually(lambda: embedded.pid not in (before, None), within=40)
-    await connection.client(20)
+    await eventually(lambda: connection.generation > 1 and connection.connected)
     tip = await stream.tip()
     assert tip in (0, 1)
     assert await stream.append([message(1)], tip, timeout=5) == tip + 1
@@ -179,7 +179,7 @@ async def test_a_batch_cut_by_a_full_disk_is_whole_after_the_restart(
     assert last is not None
     assert not last.ends_commit
     await eventually(lambda: embedded.pid not in (before, None), within=40)
-    await connection.client(20)
+    await eventually(lambda: connection.generation > 1 and connection.connected)
     last = await stream.last()
     assert last is not None
     assert (last.sequence, last.ends_commit) == (300, True)

@@ -23,6 +23,7 @@ from rear.ledger.errors import (
     TipConflict,
 )
 from rear.ledger.stream import MAX_BATCH, EventStream, Outgoing, Stored
+from tests.waiting import freeze
 
 
 def messages(first: int, count: int, subject: str = "t.thing.{}", size: int = 20) -> list[Outgoing]:
@@ -366,7 +367,7 @@ class TestLostAcknowledgement:
     ) -> None:
         pid = embedded.pid
         assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
+        await freeze(pid)
         with pytest.raises(OutcomeUnknown):
             await stream.append(messages(1, 1), 0, timeout=0.1)
         os.kill(pid, signal.SIGCONT)

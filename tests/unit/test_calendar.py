@@ -187,9 +187,7 @@ class TestCounterOffers:
     def test_the_most_that_fits_is_the_lesser_of_asked_and_free(self) -> None:
         calendar = pool(hold(0, 10, pods=3), pods=4, cpu_millicores=10)
         asked = demand(pods=2, cpu_millicores=5, storage_bytes=7)
-        assert calendar.most_that_fits(asked, window(5, 15)) == demand(
-            pods=1, cpu_millicores=5, storage_bytes=0
-        )
+        assert calendar.most_that_fits(asked, window(5, 15)) == demand(pods=1, cpu_millicores=5, storage_bytes=0)
 
     def test_the_most_that_fits_counts_a_device_for_one_request_only(self) -> None:
         asked = demand(gpus(2, 500), gpus(2, 300))

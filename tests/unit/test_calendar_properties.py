@@ -141,9 +141,7 @@ def test_a_placement_is_found_where_there_is_one_and_takes_the_fullest_devices(
         return
     possible = list(oracle.placements(demand.units, window))
     millis = {unit: oracle.millis(unit, window) for unit in UNITS}
-    by_fullness = [
-        sorted((unit.unit_class, millis[unit], unit.name) for unit in chosen) for chosen in possible
-    ]
+    by_fullness = [sorted((unit.unit_class, millis[unit], unit.name) for unit in chosen) for chosen in possible]
     taken = [unit for share in shares for unit in UNITS if name_of(unit) == (share.unit_class, share.name)]
     assert sorted((unit.unit_class, millis[unit], unit.name) for unit in taken) == min(by_fullness)
     wanted = [request.millis_each for request in demand.units for _ in range(request.count)]
@@ -154,9 +152,7 @@ def test_a_placement_is_found_where_there_is_one_and_takes_the_fullest_devices(
 
 
 @given(holds_in_a_pool(), demands, windows())
-def test_the_most_that_fits_does_fit_and_no_more_would(
-    holds: list[Hold], demand: Demand, window: Window
-) -> None:
+def test_the_most_that_fits_does_fit_and_no_more_would(holds: list[Hold], demand: Demand, window: Window) -> None:
     calendar, oracle = calendar_of(holds), Oracle(holds)
     most = calendar.most_that_fits(demand, window)
     assert dict(most.quantities) == {
@@ -229,9 +225,7 @@ def test_vacating_undoes_occupying_and_is_foreseen_exactly(holds: list[Hold], da
 
 @given(st.lists(st.integers(0, 7), max_size=6), st.lists(st.integers(0, 2), min_size=3, max_size=3))
 @settings(max_examples=300)
-def test_assignment_serves_the_most_with_the_first_devices_that_can(
-    servable: list[int], counts: list[int]
-) -> None:
+def test_assignment_serves_the_most_with_the_first_devices_that_can(servable: list[int], counts: list[int]) -> None:
     serving = assign(servable, counts)
     used = sorted(device for devices in serving for device in devices)
     assert len(used) == len(set(used))

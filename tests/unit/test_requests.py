@@ -18,7 +18,6 @@ from rear.domain.lifecycle import ContractState
 from rear.domain.price import Money
 from rear.domain.quantities import Quantities
 from rear.domain.refusals import InvalidField
-from rear.domain.reservation import AskedWindow
 from rear.domain.selector import (
     FlavourOrder,
     LocationFilter,
@@ -29,7 +28,7 @@ from rear.domain.selector import (
     Vicinity,
 )
 from rear.domain.units import UnitRequest
-from rear.domain.window import MILLISECOND, SECOND, Duration, Instant
+from rear.domain.window import MILLISECOND, SECOND, AskedWindow, Duration, Instant
 from rear.v1 import flavour_pb2, quantities_pb2, selector_pb2, window_pb2
 from rear.wire import values
 from rear.wire.requests import duration_from, money_from, partition_from, states_from, window_from
@@ -103,8 +102,12 @@ def a_partition(**extended: int) -> quantities_pb2.Partition:
     return quantities_pb2.Partition(quantities=quantities_pb2.Quantities(extended=extended))
 
 
-def a_window(**ends: tuple[int, int]) -> window_pb2.Window:
-    return window_pb2.Window(**{end: Timestamp(seconds=seconds, nanos=nanos) for end, (seconds, nanos) in ends.items()})
+def a_window(start: tuple[int, int] | None = None, end: tuple[int, int] | None = None) -> window_pb2.Window:
+    window = window_pb2.Window()
+    for message, instant in ((window.start, start), (window.end, end)):
+        if instant is not None:
+            message.CopyFrom(Timestamp(seconds=instant[0], nanos=instant[1]))
+    return window
 
 
 def a_price(currency: str, units: int = 0, nanos: int = 0) -> MoneyMessage:

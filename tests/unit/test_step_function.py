@@ -152,9 +152,7 @@ def test_the_peak_is_the_highest_value_in_the_window(added: list[Added], over: W
 
 
 @given(additions, windows(), windows(), st.integers(-5, 5))
-def test_a_peak_can_be_told_before_adding(
-    added: list[Added], over: Window, asked: Window, amount: int
-) -> None:
+def test_a_peak_can_be_told_before_adding(added: list[Added], over: Window, asked: Window, amount: int) -> None:
     function = function_of(*added)
     foreseen = function.peak_with(asked, over, amount)
     function.add(over, amount)
