@@ -91,6 +91,12 @@ async def become_writer(
     if point is None:
         point = AnchorPoint(ids.new(), 0, GENESIS)
         anchor.write(point)
+    last = await stream.last()
+    if last is not None and not last.ends_commit:
+        raise LedgerDamaged(
+            f"the ledger ends at {last.sequence}, inside of a commit: the server's disk was full and the rest of it "
+            "was dropped; restore the store from a copy"
+        )
     while True:
         tip = await replay(stream, state, tip, replayed)
         if state.service.log_id and state.service.log_id != point.log_id:
@@ -102,21 +108,21 @@ async def become_writer(
         events = _opening(state, point.log_id, identity, endpoint, Cause(now, now))
         messages = _messages(events, identity, ids, tip)
         try:
-            last = await stream.append(messages, tip.sequence, timeout=APPEND_TIMEOUT)
+            end = await stream.append(messages, tip.sequence, timeout=APPEND_TIMEOUT)
         except (TipConflict, OutcomeUnknown) as error:
             log.info("reading on before becoming the writer", because=str(error))
             continue
         break
-    first = last - len(events) + 1
+    first = end - len(events) + 1
     replayed(
         [
             Committed(first + index, message.hash, state.apply(event))
             for index, (event, message) in enumerate(zip(events, messages, strict=True))
         ]
     )
-    anchor.write(AnchorPoint(point.log_id, last, messages[-1].hash))
-    log.info("writer of the ledger", log_id=point.log_id, epoch=state.service.epoch, sequence=last)
-    return Writer(stream, anchor, state, identity, clock=clock, ids=ids, sequence=last, hash=messages[-1].hash)
+    anchor.write(AnchorPoint(point.log_id, end, messages[-1].hash))
+    log.info("writer of the ledger", log_id=point.log_id, epoch=state.service.epoch, sequence=end)
+    return Writer(stream, anchor, state, identity, clock=clock, ids=ids, sequence=end, hash=messages[-1].hash)
 
 
 def _opening(

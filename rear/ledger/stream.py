@@ -79,6 +79,11 @@ class EventStream:
         self._admit = admit
         self._direct = f"$JS.API.DIRECT.GET.{name}"
 
+    @property
+    def generation(self) -> int:
+        """How many connections there were so far."""
+        return self._connection.generation
+
     # -- settings ------------------------------------------------------------------------------------------
 
     async def ensure(self) -> None:

@@ -152,6 +152,7 @@ class Writer:
         self._trouble: str | None = None
         self._closing = False
         self._sent = False
+        self._torn_since = 0
         self.reverted = 0
         """Counts how often memory was dropped back to the ledger."""
 
@@ -329,6 +330,7 @@ class Writer:
                 committed.append(Committed(sequence, message.hash, step))
         self._in_flight = []
         self._sent = False
+        self._torn_since = 0
         if committed:
             for listener in self.listeners:
                 listener.committed(committed)
@@ -365,10 +367,14 @@ class Writer:
     async def _landed(self, messages: list[Outgoing]) -> bool:
         """Whether our own messages stand where the guard said that something is; otherwise stops or steps down."""
         try:
-            first = await self._stream.get(self._tip + 1)
-            if first is not None and first.hash == messages[0].hash:
+            last = await self._stream.get(self._tip + len(messages))
+            if last is not None and last.hash == messages[-1].hash:
                 return True
+            first = await self._stream.get(self._tip + 1)
             if first is None and await self._stream.tip() == self._tip:
+                return False
+            if first is not None and first.hash == messages[0].hash:
+                await self._wait_for_the_rest()
                 return False
             conflict = await self._conflict()
         except (LedgerUnavailable, OutcomeUnknown) as error:
@@ -376,6 +382,17 @@ class Writer:
             await asyncio.sleep(RETRY_PAUSE)
             return False
         raise conflict
+
+    async def _wait_for_the_rest(self) -> None:
+        """Only a part of our batch is visible: its disk was full. The server completes it when it is restarted."""
+        self._note("the server's disk was full in the middle of a commit; waiting for its restart")
+        generation = self._torn_since = self._torn_since or self._stream.generation
+        if self._stream.generation > generation + 1:
+            raise LedgerDamaged(
+                f"the ledger ends inside of a commit, after {self._tip}, also after its server was restarted; "
+                "restore the store from a copy"
+            )
+        await asyncio.sleep(RETRY_PAUSE)
 
     async def _look_at_tip(self) -> None:
         tip = await self._stream.tip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,9 @@ OPTIONS: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
 )
+
+LAME_DUCK: Final = 0.25
+"""Seconds in which a server that stops still answers what has reached it: gRPC cuts off what no handler has yet."""
 
 
 class PortTaken(Exception):
@@ -70,6 +74,8 @@ class RpcServer:
             await self._health.set(name, status)
 
     async def stop(self, grace: float) -> None:
-        """Takes no more calls, and gives those under way `grace` seconds."""
+        """Takes no more calls, and gives those under way `grace` seconds; 0 cuts them off at once."""
         await self._health.enter_graceful_shutdown()
+        if grace > 0:
+            await asyncio.sleep(LAME_DUCK)
         await self._server.stop(grace)

@@ -10,7 +10,7 @@ import pytest
 
 from rear.domain import contract as contracts
 from rear.domain.contract import CANCEL, PURCHASE, Contract, Ending, VerbCommand, VerbRequest, contract_id
-from rear.domain.events import Cause, ContractEvent, ContractReserved
+from rear.domain.events import Cause, ContractActivated, ContractEvent, ContractExpired, ContractReserved
 from rear.domain.lifecycle import ContractState
 from rear.domain.refusals import InvalidField, RequestIdReused, RevisionMismatch, TtpPassed
 from rear.domain.window import Instant
@@ -157,8 +157,8 @@ def test_every_event_raises_the_revision_by_one_and_keeps_the_terms() -> None:
 
 def test_a_contract_begins_by_being_reserved() -> None:
     later: list[ContractEvent] = [
-        contracts.ContractActivated("c", 1, CAUSE),
-        contracts.ContractExpired("c", 1, CAUSE, reason=""),
+        ContractActivated("c", 1, CAUSE),
+        ContractExpired("c", 1, CAUSE, reason=""),
     ]
     for event in later:
         with pytest.raises(ValueError, match="ContractReserved"):
