@@ -6,6 +6,7 @@ It stands on a directory and a stream, and can be opened again on both after it 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,12 +18,11 @@ from rear.domain.demand import Demand
 from rear.domain.flavour import FlavourType, Partitionability, Policies, PoolTerms
 from rear.domain.price import Money, Price, PriceComponent
 from rear.domain.quantities import Quantities
-from rear.domain.window import AskedWindow
 from rear.domain.reservation import Promises, ReserveCommand
 from rear.domain.state import State
 from rear.domain.units import Unit
-from rear.domain.window import HOUR, Duration, Instant
-from rear.ledger.anchor import Anchor
+from rear.domain.window import HOUR, AskedWindow, Duration, Instant
+from rear.ledger.anchor import Anchor, AnchorPoint
 from rear.ledger.opening import Tip, become_writer
 from rear.ledger.sources import RandomIds
 from rear.ledger.stream import EventStream
@@ -117,10 +117,32 @@ def verb(request_id: str, revision: int | None = None, *body: object) -> VerbCom
     return VerbCommand(request_id, fingerprint(revision, *body), revision)
 
 
+class MortalAnchor(Anchor):
+    """An anchor that no straggling thread writes any more once its process is dead."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._alive = threading.Lock()
+        self._dead = False
+
+    def write(self, point: AnchorPoint) -> None:
+        with self._alive:
+            if not self._dead:
+                super().write(point)
+
+    def die(self) -> None:
+        with self._alive:
+            self._dead = True
+            self.close()
+
+
 class Seller:
     """One provider in memory, open from `open` to `close` or `drop`."""
 
-    def __init__(self, stream: EventStream, directory: Path, clock: ManualClock | None = None) -> None:
+    def __init__(
+        self, stream: EventStream, directory: Path, clock: ManualClock | None = None, *, service: str = SERVICE
+    ) -> None:
+        self.service = service
         self.stream = stream
         self.directory = directory
         self.clock = clock or ManualClock()
@@ -139,7 +161,7 @@ class Seller:
     async def open(self) -> Seller:
         """Becomes the writer; nothing that fell due is worked off yet."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._anchor = Anchor(self.directory / "anchor")
+        self._anchor = MortalAnchor(self.directory / "anchor")
         self.tables = Tables(self.directory / "tables.sqlite")
         try:
             standing, state = self.tables.standing(), self.tables.load()
@@ -148,7 +170,7 @@ class Seller:
                 self._anchor,
                 state,
                 Tip(standing.sequence, standing.hash),
-                Identity(SERVICE, PROVIDER),
+                Identity(self.service, PROVIDER),
                 endpoint="127.0.0.1:1",
                 clock=self.clock,
                 ids=RandomIds(),
@@ -186,7 +208,7 @@ class Seller:
             await asyncio.gather(task, return_exceptions=True)
         await asyncio.to_thread(self.feed._thread.shutdown)
         self.tables.close()
-        self._anchor.close()
+        await asyncio.to_thread(self._anchor.die)
 
     async def reserve(self, request_id: str, command: ReserveCommand, *, caller: str = BUYER) -> Answered:
         return await self.contracts.reserve(command, caller=caller, request_id=request_id, validate_only=False)

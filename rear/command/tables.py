@@ -47,7 +47,7 @@ def rebuild_command(state: Path) -> None:
     async def work(store: Store) -> tuple[str, str, int]:
         kept = Tables(StateDirectory(state).tables)
         try:
-            before, end = kept.digest(), await store.stream.tip()
+            before, end = _digest(kept), await store.stream.tip()
             with Progress(transient=True, disable=not sys.stderr.isatty(), console=Console(stderr=True)) as bar:
                 task = bar.add_task("rebuilding", total=end)
                 tip = await rebuild(store.stream, kept, lambda sequence: bar.update(task, completed=sequence))
@@ -86,6 +86,14 @@ def show(table: str | None, limit: int, state: Path) -> None:
         write_json({"rows": rows})
     else:
         write_table(columns, [tuple("" if value is None else str(value) for value in row.values()) for row in rows])
+
+
+def _digest(kept: Tables) -> str:
+    """What there is to compare with; nothing where the tables are too damaged to be read."""
+    try:
+        return kept.digest()
+    except sqlite3.DatabaseError:
+        return "damaged"
 
 
 def _open(state: Path) -> sqlite3.Connection:

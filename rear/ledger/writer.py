@@ -270,7 +270,12 @@ class Writer:
                 )
             head = link(head, subject, payload)
             messages.append(Outgoing(subject, payload, head))
-        command.steps = [self.state.apply(event) for event in events]
+        try:
+            for event in events:
+                command.steps.append(self.state.apply(event))
+        except BaseException:  # the decision was at fault: none of it stands
+            self._take_back(command)
+            raise
         command.messages = messages
         self._head_hash = head
 
@@ -437,10 +442,13 @@ class Writer:
     def _revert(self, commands: list[_Command]) -> None:
         self.reverted += 1
         for command in reversed(commands):
-            for step in reversed(command.steps):
-                self.state.revert(step)
-            command.steps, command.messages = [], []
+            self._take_back(command)
         self._head_hash = self._tip_hash
+
+    def _take_back(self, command: _Command) -> None:
+        for step in reversed(command.steps):
+            self.state.revert(step)
+        command.steps, command.messages = [], []
 
     def _note(self, trouble: str) -> None:
         if self._trouble != trouble:

@@ -17,6 +17,7 @@ from rear.projections import schema
 def write_rows(connection: sqlite3.Connection, committed: Iterable[Committed]) -> None:
     """Writes what the steps changed. The caller owns the transaction."""
     pools: dict[str, Pool] = {}
+    changed: set[str] = set()  # pools of which more than the offer changed
     holds: dict[tuple[str, str], Hold | None] = {}
     began: dict[str, int] = {}
     contracts: dict[str, Contract] = {}
@@ -30,6 +31,8 @@ def write_rows(connection: sqlite3.Connection, committed: Iterable[Committed]) -
                 holds[after.id, event.hold.id] = event.hold
             elif isinstance(event, HoldReleased):
                 holds[after.id, event.hold_id] = None
+            else:
+                changed.add(after.id)
         elif isinstance(after, Contract):
             contracts[after.id] = after
             if isinstance(item.step.event, ContractReserved):
@@ -37,7 +40,8 @@ def write_rows(connection: sqlite3.Connection, committed: Iterable[Committed]) -
         elif isinstance(after, Allocation):
             allocations[after.id] = after
     many = connection.executemany
-    many(schema.PUT_POOL, [schema.pool_row(pool) for pool in pools.values()])
+    many(schema.PUT_POOL, [schema.pool_row(pools[key]) for key in changed])
+    many(schema.PUT_OFFER, [schema.offer_row(pool) for key, pool in pools.items() if key not in changed])
     many(schema.PUT_HOLD, [schema.hold_row(key[0], hold) for key, hold in holds.items() if hold is not None])
     many(schema.DROP_HOLD, [key for key, hold in holds.items() if hold is None])
     many(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import structlog
 
@@ -16,7 +18,14 @@ from rear.projections.tables import ContractRow, Tables
 
 log = structlog.get_logger(__name__)
 
-MOST_AT_ONCE = 5_000
+MOST_AT_ONCE: Final = 5_000
+"""Steps in one transaction."""
+
+PACE: Final = 0.1
+"""Seconds between transactions, unless somebody waits for one: few large ones cost less than many small ones, and
+keep out of the way of the loop's thread (measured at 64 reservations in flight: 780 µs of processor time for each
+without a pace, 700 µs with this one).
+"""
 
 
 class TablesFeed:
@@ -30,6 +39,7 @@ class TablesFeed:
         self._sequence = tables.standing().sequence
         self._moved = asyncio.Event()
         self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tables")
         self._task: asyncio.Task[None] | None = None
         self._broken: Exception | None = None
@@ -55,6 +65,7 @@ class TablesFeed:
         while self._sequence < sequence:
             if self._broken is not None:
                 raise RuntimeError(self.trouble)
+            self._hurry.set()
             self._moved.clear()
             await self._moved.wait()
 
@@ -76,6 +87,7 @@ class TablesFeed:
         """Writes what is waiting, and ends."""
         self._closing = True
         self._wake.set()
+        self._hurry.set()
         if self._task is not None:
             await self._task
         self._thread.shutdown()
@@ -95,8 +107,17 @@ class TablesFeed:
                     await asyncio.sleep(1.0)
                 else:
                     self._broken = None
+                    await self._pause()
+
+    async def _pause(self) -> None:
+        """Lets steps gather until the pace allows the next transaction, or somebody waits for it."""
+        if not self._closing:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PACE):
+                    await self._hurry.wait()
 
     async def _write(self) -> None:
+        self._hurry.clear()
         batch = self._waiting[:MOST_AT_ONCE]
         await asyncio.get_running_loop().run_in_executor(self._thread, self.tables.write, batch, self._state.service)
         del self._waiting[: len(batch)]

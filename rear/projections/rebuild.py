@@ -40,6 +40,6 @@ async def rebuild(stream: EventStream, tables: Tables, progress: Callable[[int],
 
     Raises LedgerDamaged at the first event that does not hash.
     """
-    tables.clear()
+    tables.begin_anew()
     state = State()
     return await replay(stream, state, Tip(), Replayed(tables, state, progress))

@@ -8,9 +8,15 @@ from rear.domain.allocation import Allocation
 from rear.domain.contract import Contract
 from rear.domain.hold import Hold
 from rear.domain.pool import Pool
-from rear.wire.snapshots import allocation_to_bytes, contract_to_bytes, hold_to_bytes, pool_to_bytes
+from rear.wire.snapshots import (
+    allocation_to_bytes,
+    contract_to_bytes,
+    hold_to_bytes,
+    pool_offer_to_bytes,
+    pool_terms_to_bytes,
+)
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Another number, and the tables are rebuilt from the ledger."""
 
 DDL: Final = """
@@ -31,7 +37,8 @@ CREATE TABLE available_resources (
     type TEXT NOT NULL,
     owner_domain TEXT NOT NULL,
     version INTEGER NOT NULL,
-    snapshot BLOB NOT NULL
+    terms BLOB NOT NULL,
+    offer BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE holds (
     pool_id TEXT NOT NULL,
@@ -74,7 +81,8 @@ TABLES: Final = {
 }
 """Every table with the columns that order it for a digest."""
 
-PUT_POOL: Final = "INSERT OR REPLACE INTO available_resources VALUES (?, ?, ?, ?, ?, ?)"
+PUT_POOL: Final = "INSERT OR REPLACE INTO available_resources VALUES (?, ?, ?, ?, ?, ?, ?)"
+PUT_OFFER: Final = "UPDATE available_resources SET flavour_id = ?, version = ?, offer = ? WHERE pool_id = ?"
 PUT_HOLD: Final = "INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?, ?, ?)"
 DROP_HOLD: Final = "DELETE FROM holds WHERE pool_id = ? AND hold_id = ?"
 NEW_CONTRACT: Final = "INSERT INTO contracts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -90,15 +98,20 @@ Row = tuple[str | int | bytes | None, ...]
 
 def pool_row(pool: Pool) -> Row:
     """For PUT_POOL."""
-    flavour_id = pool.offer.flavour_id if pool.offer else None
     return (
         pool.id,
-        flavour_id,
+        _flavour_id(pool),
         pool.terms.type.value,
         pool.terms.owner.domain,
         pool.version,
-        pool_to_bytes(pool),
+        pool_terms_to_bytes(pool),
+        pool_offer_to_bytes(pool),
     )
+
+
+def offer_row(pool: Pool) -> Row:
+    """For PUT_OFFER: a pool whose terms, capacity and devices are as they were."""
+    return (_flavour_id(pool), pool.version, pool_offer_to_bytes(pool), pool.id)
 
 
 def hold_row(pool_id: str, hold: Hold) -> Row:
@@ -146,3 +159,7 @@ def allocation_row(allocation: Allocation) -> Row:
         allocation.version,
         allocation_to_bytes(allocation),
     )
+
+
+def _flavour_id(pool: Pool) -> str | None:
+    return pool.offer.flavour_id if pool.offer else None

@@ -133,8 +133,8 @@ class Tables:
         holds: dict[str, list[Hold]] = {}
         for pool_id, blob in self._reader.execute("SELECT pool_id, snapshot FROM holds"):
             holds.setdefault(pool_id, []).append(hold_from_bytes(blob))
-        for pool_id, blob in self._reader.execute("SELECT pool_id, snapshot FROM available_resources"):
-            state.add_pool(pool_from_bytes(pool_id, blob, holds.pop(pool_id, ())))
+        for pool_id, terms, offer in self._reader.execute("SELECT pool_id, terms, offer FROM available_resources"):
+            state.add_pool(pool_from_bytes(pool_id, terms + offer, holds.pop(pool_id, ())))
         for contract_id, blob in self._reader.execute(
             "SELECT contract_id, snapshot FROM contracts WHERE live ORDER BY sequence"
         ):

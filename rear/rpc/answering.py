@@ -16,6 +16,7 @@ from google.rpc import status_pb2
 from rear.domain.refusals import InvalidField, NotReady, OutcomePending, Refusal
 from rear.domain.window import SECOND
 from rear.rpc.errors import code_of, internal, status_of, trailers
+from rear.rpc.undecodable import check_decoded
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +69,7 @@ def answered(
             closed = self.gate.closed_because
             if closed is not None:
                 raise NotReady(f"the service does not answer now: {closed}", SECOND)
+            check_decoded(request)
             if request.ByteSize() > LARGEST_REQUEST:
                 raise InvalidField("request", f"is {request.ByteSize()} bytes; {LARGEST_REQUEST} at most")
             remaining = context.time_remaining()

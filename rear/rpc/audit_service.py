@@ -17,6 +17,7 @@ from rear.ledger.stream import EventStream, Stored
 from rear.ledger.writer import Committed
 from rear.managers.provider import Provider
 from rear.rpc.answering import Context, Gate, fail, refuse
+from rear.rpc.undecodable import check_decoded
 from rear.v1 import audit_service_pb2 as pb
 from rear.v1 import audit_service_pb2_grpc
 
@@ -59,6 +60,7 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
         """Streams events in their order."""
         try:
             self._check_open()
+            check_decoded(request)
             async for response in self._read(request):
                 yield response
         except Refusal as refusal:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from rear.rpc.answering import LARGEST_RECEIVED
+from rear.rpc.undecodable import LenientServer
 
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", LARGEST_RECEIVED),
@@ -49,7 +50,7 @@ class RpcServer:
         """Takes the services, before `start`."""
         self._names = tuple(service.name for service in services)
         for service in services:
-            service.add_to(self._server)
+            service.add_to(cast(grpc.aio.Server, LenientServer(self._server)))
         reflection.enable_server_reflection((*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     def bind(self, address: str) -> int:

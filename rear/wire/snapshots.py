@@ -31,18 +31,29 @@ from rear.wire.values import (
 
 
 def pool_to_bytes(pool: Pool) -> bytes:
-    """The pool without its holds, which have rows of their own."""
-    message = PoolSnapshot(version=pool.version, offers=pool.offers, terms_since_offer=pool.terms_since_offer)
+    """The pool without its holds, which have rows of their own: the two parts below, one after the other."""
+    return pool_terms_to_bytes(pool) + pool_offer_to_bytes(pool)
+
+
+def pool_terms_to_bytes(pool: Pool) -> bytes:
+    """What of a pool only its own changes change, not what is held in it: terms, capacity, devices."""
+    message = PoolSnapshot()
     write_terms(message.terms, pool.terms)
     write_quantities(message.capacity, pool.capacity)
     write_units(message.units, pool.units)
+    return message.SerializeToString(deterministic=True)
+
+
+def pool_offer_to_bytes(pool: Pool) -> bytes:
+    """What of a pool every hold changes: its version and its flavour."""
+    message = PoolSnapshot(version=pool.version, offers=pool.offers, terms_since_offer=pool.terms_since_offer)
     if pool.offer is not None:
         write_offer(message.offer, pool.offer)
     return message.SerializeToString(deterministic=True)
 
 
 def pool_from_bytes(pool_id: str, data: bytes, holds: Iterable[Hold]) -> Pool:
-    """The pool that `pool_to_bytes` wrote, with its holds."""
+    """The pool that `pool_to_bytes` wrote, with its holds. Protobuf merges messages that follow one another."""
     message = PoolSnapshot.FromString(data)
     return Pool(
         id=pool_id,

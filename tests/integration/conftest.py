@@ -10,6 +10,8 @@ import pytest
 from rear.ledger.connection import Connection
 from rear.ledger.embedded import EmbeddedServer
 from rear.ledger.stream import EventStream
+from tests.faulty_stream import FaultyStream
+from tests.seller import MACHINE, Seller
 
 
 @pytest.fixture
@@ -34,3 +36,27 @@ async def stream(connection: Connection) -> EventStream:
     stream = EventStream(connection, "TEST", ["t.>"])
     await stream.ensure()
     return stream
+
+
+@pytest.fixture
+async def ledger(connection: Connection) -> FaultyStream:
+    """An empty ledger, whose appends fail when they are told to."""
+    ledger = FaultyStream(connection)
+    await ledger.ensure()
+    return ledger
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """Where a seller keeps its tables and its anchor."""
+    return tmp_path / "state"
+
+
+@pytest.fixture
+async def seller(ledger: FaultyStream, state: Path) -> AsyncIterator[Seller]:
+    """A seller of one machine."""
+    seller = await Seller(ledger, state).open()
+    await seller.pools.reconcile([MACHINE])
+    yield seller
+    ledger.gate.set()
+    await seller.close()

@@ -21,8 +21,7 @@ from rear.domain import allocation, contract, pool
 from rear.domain.events import AggregateType
 from rear.domain.lifecycle import ContractState
 from rear.domain.pool import Pool
-from rear.domain.window import AskedWindow
-from rear.domain.window import HOUR, MINUTE, Duration, Instant
+from rear.domain.window import HOUR, MINUTE, AskedWindow, Duration, Instant
 from rear.ledger import recorder as recorders
 from rear.ledger.codec import LedgerMapper, decode
 from rear.ledger.connection import Connection, Endpoint

@@ -43,6 +43,8 @@ class History:
     """Request ids of reservations that were sent."""
     granted: list[tuple[Request, Contract]] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
+    without_effect: set[str] = field(default_factory=set)
+    """Request ids whose last answer was a refusal."""
     repeated: int = 0
     """Requests that were sent again, with or without an answer to the first."""
     cut: int = 0
@@ -54,6 +56,8 @@ class History:
         assert len(final) == len(listed), "a contract is listed twice"
         began = {envelope.request_id for envelope in ledger.of("contract_reserved")}
         assert began <= self.reserves, "a contract that nobody asked for"
+        effects = ledger.of("contract_reserved", "contract_purchased", "contract_cancelled")
+        assert not self.without_effect & {envelope.request_id for envelope in effects}, "refused, but done"
         bought = {envelope.request_id for envelope in ledger.of("contract_purchased")}
         for request, answer in self.granted:
             assert answer.contract_id in final, f"lost: {answer}"
@@ -141,16 +145,17 @@ class Buyer:
             self._history.repeated += 1
         try:
             response = await verb(self._client, request)
-            if self._random.random() < 0.2:
-                self._history.repeated += 1
-                again = await verb(self._client, request)
-                assert again.contract.contract_id == response.contract.contract_id
-                assert again.contract.revision >= response.contract.revision
         except Refused as refusal:
             if refusal.reason not in EXPECTED_REFUSALS:
                 raise
             self._history.refused[refusal.reason] += 1
+            self._history.without_effect.add(request.request_id)
             return None
+        if self._random.random() < 0.2:
+            self._history.repeated += 1
+            again = await verb(self._client, request)
+            assert again.contract.contract_id == response.contract.contract_id
+            assert again.contract.revision >= response.contract.revision
         self._history.granted.append((request, response.contract))
         return response
 

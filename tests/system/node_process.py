@@ -31,19 +31,16 @@ FIXED_PORTS: Final = range(10_000, 30_000)
 PoolEntry = Mapping[str, object]
 
 
-def pool(pool_id: str, *, cpu: int = 10, gpus: int = 0, price: str = "") -> PoolEntry:
-    """A pool of whole cores and 4 GiB of memory for each; cores are sold by halves, GPUs by tenths."""
+def pool(pool_id: str, *, cpu: int = 10, gpus: int = 0, price: str = "", whole: bool = False) -> PoolEntry:
+    """A pool of whole cores with 4 GiB of memory for each; cores are sold by halves, unless all are sold as a whole."""
     entry: dict[str, object] = {
         "id": pool_id,
         "type": "k8slice",
         "quantities": {"cpu": cpu, "memory": f"{4 * cpu}GiB"},
-        "policies": {
-            "partitionability": {
-                "minimum": {"cpu": "500m", "memory": "1GiB"},
-                "step": {"cpu": "500m", "memory": "1GiB"},
-            }
-        },
     }
+    if not whole:
+        halves = {"cpu": "500m", "memory": "1GiB"}
+        entry["policies"] = {"partitionability": {"minimum": halves, "step": dict(halves)}}
     if gpus:
         entry["units"] = [{"class": "gpu", "model": "T4", "count": gpus}]
     if price:
@@ -78,6 +75,7 @@ class NodeProcess:
         self.state = folder / "state"
         self.log = folder / "node.log"
         self._inventory = folder / "inventory.yaml"
+        self._every = 1
         self._ready = folder / "ready"
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -110,6 +108,10 @@ class NodeProcess:
         """The process id of its nats-server; 0 while there is none."""
         return next((found.pid for found in self.processes() if found.name() == "nats-server"), 0)
 
+    def offer(self, inventory: Path, *, every: int = 1) -> None:
+        """A file of the test's own, instead of pools, for the next start."""
+        self._inventory, self._every = inventory, every
+
     def write_inventory(self, pools: Sequence[PoolEntry]) -> None:
         """What the next start is told to offer."""
         self._inventory.write_text(yaml.safe_dump({"pools": [dict(entry) for entry in pools]}))
@@ -126,6 +128,7 @@ class NodeProcess:
             *(str(Path(sys.executable).with_name("rear")), "up"),
             *("--name", self.name, "--domain", self.domain, "--state", str(self.state)),
             *("--listen", f"127.0.0.1:{self.port}", "--inventory", str(self._inventory)),
+            *("--every", str(self._every)),
             *("--ready-file", str(self._ready), "--log-format", "json"),
         ]
         with self.log.open("ab") as log:

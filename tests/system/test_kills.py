@@ -32,7 +32,8 @@ from tests.system.node_process import NodeProcess, fixed_port, pool
 from tests.waiting import eventually
 
 BUYERS: Final = 32
-ROUNDS: Final = 4
+ROUNDS: Final = int(os.environ.get("REAR_ROUNDS", "4"))
+"""Kills in each test of them under load; `make soak` asks for more."""
 POOLS: Final = (pool("a", cpu=20), pool("b", cpu=20), pool("gpu", cpu=40, gpus=4))
 FLAVOURS: Final = {"a-1": False, "b-1": False, "gpu-1": True}
 

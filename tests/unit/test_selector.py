@@ -109,17 +109,17 @@ LACKING: Final = [
 """Filters that anything passes which has the property."""
 
 
-@pytest.mark.parametrize("selector", MATCHING, ids=repr)
+@pytest.mark.parametrize("selector", MATCHING)
 def test_what_has_it_matches(selector: Selector) -> None:
     assert selector.matches_terms("machine-17", TERMS, GPUS)
 
 
-@pytest.mark.parametrize("selector", MISMATCHING, ids=repr)
+@pytest.mark.parametrize("selector", MISMATCHING)
 def test_what_has_another_does_not(selector: Selector) -> None:
     assert not selector.matches_terms("machine-17", TERMS, GPUS)
 
 
-@pytest.mark.parametrize("selector", LACKING, ids=repr)
+@pytest.mark.parametrize("selector", LACKING)
 def test_what_lacks_it_does_not(selector: Selector) -> None:
     assert not selector.matches_terms("machine-17", BARE, ())
 

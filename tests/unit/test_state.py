@@ -23,10 +23,10 @@ from rear.domain.lifecycle import ContractState
 from rear.domain.pool import Pool
 from rear.domain.quantities import Quantities
 from rear.domain.refusals import CapacityExceeded, FlavourChanged, FlavourNotFound, InvalidField
-from rear.domain.reservation import AskedWindow, Promises
+from rear.domain.reservation import Promises
 from rear.domain.state import Service, State, Step
 from rear.domain.units import UnitRequest, attributes
-from rear.domain.window import FOREVER, HOUR, MINUTE, Duration, Instant, Window, after
+from rear.domain.window import FOREVER, HOUR, MINUTE, AskedWindow, Duration, Instant, Window, after
 from tests.seller import BUYER, T0, divisible, gpus, wish
 
 DEEP: Final = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
@@ -271,7 +271,7 @@ class StateMachine(RuleBasedStateMachine):
 
 TestState = StateMachine.TestCase
 TestState.settings = settings(
-    max_examples=400 if DEEP else 40,
+    max_examples=1_000 if DEEP else 100,
     stateful_step_count=50 if DEEP else 30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
