@@ -51,7 +51,7 @@ from rear.ledger.store import stream_name, stream_subjects
 from rear.ledger.stream import EventStream
 from rear.managers.contracts import Answered
 from tests.capacity_model import fits, free_everywhere
-from tests.seller import Seller, Stock, divisible, fingerprint, gpus, verb, wish
+from tests.seller import Seller, Stock, cpus, divisible, fingerprint, gpus, verb, wish
 
 T = TypeVar("T")
 
@@ -166,11 +166,26 @@ class SellerMachine(RuleBasedStateMachine):
     @rule(
         target=reservations,
         pool_id=st.sampled_from(sorted(BY_ID)),
+        millicores=st.sampled_from([1_000, 1_500]),
+        start=starts,
+        minutes=lengths,
+        how=st.sampled_from(["reserve", "reserve", "purchase"]),
+    )
+    def reserve_a_little(self, pool_id: str, millicores: int, start: int | None, minutes: int, how: str) -> Any:
+        """What often fits, so that there is something to go on with."""
+        made = self.reserve(pool_id, cpus(millicores), start, minutes, None, confirm=False, old=0)
+        if isinstance(made, Made) and how == "purchase":
+            self.purchase(made, "known")
+        return made
+
+    @rule(
+        target=reservations,
+        pool_id=st.sampled_from(sorted(BY_ID)),
         partition=demands,
         start=starts,
         minutes=lengths,
         ttp=st.none() | st.sampled_from([5, 30]),
-        confirm=st.booleans(),
+        confirm=st.sampled_from([False, False, True]),
         old=st.integers(0, 2),
     )
     def reserve(
@@ -246,7 +261,7 @@ class SellerMachine(RuleBasedStateMachine):
             self.learn(made, answered)
         assert self.seller.writer.tip == tip
 
-    @rule(made=reservations, revision=st.sampled_from(["known", "known", "other"]))
+    @rule(made=reservations, revision=st.sampled_from(["known", "known", "known", "other"]))
     def purchase(self, made: Made, revision: str) -> None:
         assert made.known is not None
         self.count += 1
@@ -295,7 +310,7 @@ class SellerMachine(RuleBasedStateMachine):
             assert not other_body
             self.learn(made, answered)
 
-    @rule(minutes=st.sampled_from([1, 5, 10, 30, 60, 180]), timers=st.booleans())
+    @rule(minutes=st.sampled_from([1, 5, 10, 15, 30, 60, 180]), timers=st.booleans())
     def time_passes(self, minutes: int, timers: bool) -> None:
         self.seller.clock.advance(minutes * MINUTE)
         if not timers:
@@ -309,8 +324,16 @@ class SellerMachine(RuleBasedStateMachine):
                 state = ContractState.ACTIVE
             assert found.state is state
 
-    @rule()
-    def restart(self) -> None:
+    @rule(cleanly=st.booleans())
+    def restart(self, cleanly: bool) -> None:
+        if cleanly:
+            self.close_and_open()
+        else:
+            self.run(self.seller.drop())
+            self.run(self.seller.open())
+        self.tables_follow_from_the_ledger()
+
+    def close_and_open(self) -> None:
         before = self.seller.state
         kept = dict(before.pools), dict(before.contracts), dict(before.allocations)
         self.run(self.seller.close())
@@ -320,13 +343,6 @@ class SellerMachine(RuleBasedStateMachine):
         assert after_it.pools == kept[0]
         assert after_it.contracts == live
         assert after_it.allocations == {each.allocation_id: kept[2][each.allocation_id] for each in live.values()}
-        self.tables_follow_from_the_ledger()
-
-    @rule()
-    def crash(self) -> None:
-        self.run(self.seller.drop())
-        self.run(self.seller.open())
-        self.tables_follow_from_the_ledger()
 
     @rule(
         target=unanswered,
@@ -487,8 +503,8 @@ def test_the_rules_hold_whatever_happens(world: World) -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=150 if DEEP else 15,
-            stateful_step_count=60 if DEEP else 30,
+            max_examples=200 if DEEP else 20,
+            stateful_step_count=60 if DEEP else 40,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -1,7 +1,7 @@
 """What the documents say: their commands run, their worked examples hold, and what they name is there.
 
-A block fenced as ```console is run: its lines that begin with `$ `, in their order, all blocks of a document in one
-shell, in a new folder that has what the root of a checkout has. Every command must end with exit code 0; the last
+A block fenced as ```console is run: its lines that begin with `$ ` (and go on with `> `), in their order, all blocks
+of a document in one shell, in a new folder that has what the root of a checkout has. Every command must end with exit code 0; the last
 one of a block fenced as ```console exit=N with exit code N. What the blocks show as output is not compared. A
 command that ends in `&` starts a node, and the next one waits until it serves.
 
@@ -92,7 +92,12 @@ def commands(text: str) -> list[Command]:
     for block in blocks(text):
         if block.language != "console":
             continue
-        typed = [(at, line[2:]) for at, line in enumerate(block.lines, block.line) if line.startswith("$ ")]
+        typed: list[tuple[int, str]] = []
+        for at, line in enumerate(block.lines, block.line):
+            if line.startswith("$ "):
+                typed.append((at, line[2:]))
+            elif line.startswith("> "):
+                typed[-1] = (typed[-1][0], f"{typed[-1][1]}\n{line[2:]}")
         last = int(block.attributes.removeprefix("exit=") or 0)
         found += [Command(line, at, 0) for at, line in typed[:-1]]
         found += [Command(line, at, last) for at, line in typed[-1:]]
@@ -143,7 +148,6 @@ def test_commands_end_as_the_document_says(document: str, tmp_path: Path) -> Non
     endpoint = f"127.0.0.1:{fixed_port()}"
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
         "REAR_ENDPOINT": endpoint,
     }
     done = run(script(found).replace(PUBLISHED_ENDPOINT, endpoint), tmp_path, environment)
