@@ -1,15 +1,44 @@
-"""Capacity by brute force: slow, and easy to believe."""
+"""A small stock, what may be asked of it, and whether it fits by brute force: slow, and easy to believe."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import permutations
+from typing import Final
+
+from hypothesis import strategies as st
 
 from rear.domain.contract import Contract
 from rear.domain.demand import Demand
-from rear.domain.units import MILLIS_PER_UNIT
+from rear.domain.quantities import Quantities
+from rear.domain.units import MILLIS_PER_UNIT, UnitRequest, attributes
 from rear.domain.window import Window
-from tests.seller import Stock
+from tests.seller import Stock, divisible, gpus
+
+STOCK: Final = (
+    Stock("a", divisible(), Quantities({"cpu_millicores": 4_000, "memory_bytes": 8}), gpus("T4", "A100", "T4")),
+    Stock("b", divisible(), Quantities({"cpu_millicores": 2_000, "memory_bytes": 4}), gpus("T4")),
+)
+BY_ID: Final[Mapping[str, Stock]] = {stock.pool_id: stock for stock in STOCK}
+
+unit_requests = st.builds(
+    UnitRequest,
+    st.just("gpu"),
+    st.integers(1, 2),
+    st.sampled_from([400, 500, 600, 1_000]),
+    st.sampled_from([(), attributes({"model": "T4"})]),
+)
+demands = st.one_of(
+    st.builds(
+        lambda cpus, memory, requests: Demand(
+            Quantities({"cpu_millicores": cpus, "memory_bytes": memory}), tuple(requests)
+        ),
+        st.sampled_from([1_000, 1_500, 2_000, 4_000]),
+        st.integers(0, 4),
+        st.lists(unit_requests, max_size=2),
+    ),
+    st.builds(lambda request: Demand(units=(request,)), unit_requests),
+)
 
 
 def free_everywhere(stock: Stock, holds: Sequence[Contract], window: Window) -> tuple[dict[str, int], dict[str, int]]:

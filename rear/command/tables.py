@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
@@ -29,11 +31,10 @@ def tables() -> None:
 @common_options
 def digest(state: Path) -> None:
     """SHA-256 over every row. The service may be running; equal ledgers give equal digests."""
-    connection = _open(state)
-    sequence, hash = connection.execute("SELECT sequence, hash FROM standing").fetchone() or (0, "")
-    value = digest_of(connection)
+    with _looking_at(state) as connection:
+        sequence, value = digest_of(connection)
     if settings().json:
-        write_json({"digest": value, "sequence": sequence, "hash": hash})
+        write_json({"digest": value, "sequence": sequence})
     else:
         click.echo(f"{value}  at sequence {sequence}")
 
@@ -70,14 +71,22 @@ def rebuild_command(state: Path) -> None:
 @common_options
 def show(table: str | None, limit: int, state: Path) -> None:
     """Show a table's rows, or, without a name, how many rows each has. The service may be running."""
-    connection = _open(state)
-    if table is None:
-        counted = [(name, connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0]) for name in TABLES]
-        if settings().json:
-            write_json(dict(counted))
+    with _looking_at(state) as connection:
+        if table is None:
+            _write_counts(connection)
         else:
-            write_table(("table", "rows"), [(name, str(count)) for name, count in counted])
-        return
+            _write_rows(connection, table, limit)
+
+
+def _write_counts(connection: sqlite3.Connection) -> None:
+    counted = {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in TABLES}
+    if settings().json:
+        write_json(counted)
+    else:
+        write_table(("table", "rows"), [(name, str(count)) for name, count in counted.items()])
+
+
+def _write_rows(connection: sqlite3.Connection, table: str, limit: int) -> None:
     cursor = connection.execute(f"SELECT * FROM {table} ORDER BY {TABLES[table]} LIMIT ?", (limit,))
     columns = [column[0] for column in cursor.description if column[0] != "snapshot"]
     cursor.row_factory = sqlite3.Row
@@ -88,16 +97,24 @@ def show(table: str | None, limit: int, state: Path) -> None:
         write_table(columns, [tuple("" if value is None else str(value) for value in row.values()) for row in rows])
 
 
+@contextmanager
+def _looking_at(state: Path) -> Iterator[sqlite3.Connection]:
+    """The tables, to be read; what goes wrong with them says what to do."""
+    path = StateDirectory(state).tables
+    try:
+        with closing(read_only(path)) as connection:
+            yield connection
+    except TablesError as error:
+        raise click.ClickException(str(error)) from error
+    except sqlite3.DatabaseError as error:
+        raise click.ClickException(
+            f"{path} is damaged ({error}); stop the service and use `rear tables rebuild`"
+        ) from error
+
+
 def _digest(kept: Tables) -> str:
     """What there is to compare with; nothing where the tables are too damaged to be read."""
     try:
         return kept.digest()
     except sqlite3.DatabaseError:
         return "damaged"
-
-
-def _open(state: Path) -> sqlite3.Connection:
-    try:
-        return read_only(StateDirectory(state).tables)
-    except TablesError as error:
-        raise click.ClickException(str(error)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -10,6 +11,9 @@ from rear.domain.price import Price
 from rear.domain.quantities import NOTHING, Quantities
 from rear.domain.units import Unit, UnitShare
 from rear.domain.window import Duration, Instant
+
+FLAVOUR_ID: Final = re.compile(r"([A-Za-z0-9_-]{1,64})-([1-9][0-9]{0,17})")
+"""`<pool>-<n>`."""
 
 GPU: Final = "gpu"
 """The unit class that `gpu_model` filters look at."""
@@ -172,9 +176,5 @@ def flavour_id(pool_id: str, number: int) -> str:
 
 def parse_flavour_id(text: str) -> tuple[str, int] | None:
     """The pool and the number that a flavour id names, or None where it is not one."""
-    pool_id, dash, number = text.rpartition("-")
-    if not dash or not pool_id or not number.isascii() or not number.isdecimal() or number[0] == "0":
-        return None
-    if len(number) > 18:
-        return None
-    return pool_id, int(number)
+    match = FLAVOUR_ID.fullmatch(text)
+    return None if match is None else (match[1], int(match[2]))

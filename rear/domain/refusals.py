@@ -102,9 +102,14 @@ class WrongProvider(Refusal):
 
 
 class NotServed(Refusal):
-    """Known to the protocol, not served by this service."""
+    """Known to the protocol, not served by this service. `field` is the path of what asks for it."""
 
     reason = "NOT_SERVED"
+
+    def __init__(self, field: str, description: str) -> None:
+        super().__init__(f"{field}: {description}", {"field": field})
+        self.field = field
+        self.description = description
 
 
 class TryAgain(Refusal):

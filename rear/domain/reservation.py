@@ -97,7 +97,7 @@ def find_pool(pools: Mapping[str, Pool], asked_flavour_id: str, field: str = "fl
         raise InvalidField(field, "is required")
     parsed = parse_flavour_id(asked_flavour_id)
     if parsed is None:
-        raise InvalidField(field, f"is {asked_flavour_id!r}; a flavour's id has the form <pool>-<n>")
+        raise InvalidField(field, "is not a flavour's id, which has the form <pool>-<n>")
     found = pools.get(parsed[0])
     if found is None or parsed[1] > found.offers:
         raise FlavourNotFound(f"there is no flavour {asked_flavour_id}", {"flavour_id": asked_flavour_id})

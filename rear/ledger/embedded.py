@@ -154,6 +154,7 @@ class EmbeddedServer:
         path = self._directory / "lock"
         deadline = time.monotonic() + self._lock_timeout
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        mentioned = False
         try:
             while True:
                 with contextlib.suppress(BlockingIOError):
@@ -164,6 +165,9 @@ class EmbeddedServer:
                         f"another process holds {path}, and did not let go within {self._lock_timeout} s: "
                         "stop the service that uses this directory, or name another one"
                     )
+                if not mentioned and time.monotonic() > deadline - self._lock_timeout + 0.5:
+                    mentioned = True
+                    log.warning("another process holds the store; waiting for it to let go", lock=str(path))
                 await asyncio.sleep(0.02)
         except BaseException:
             os.close(lock)

@@ -170,7 +170,9 @@ def _is_allowed(partition: Demand, pool: Pool) -> bool:
 
 def _current(pools: dict[str, Pool], flavour_id: str) -> Pool:
     parsed = parse_flavour_id(flavour_id)
-    pool = None if parsed is None else pools.get(parsed[0])
+    if parsed is None:
+        raise InvalidField("flavour_id", "is not a flavour's id, which has the form <pool>-<n>")
+    pool = pools.get(parsed[0])
     if pool is None or pool.offer is None:
         raise FlavourNotFound(f"there is no flavour {flavour_id}", {"flavour_id": flavour_id})
     if pool.offer.flavour_id != flavour_id:

@@ -171,7 +171,7 @@ class Tables:
 
     def digest(self) -> str:
         """SHA-256 over every row of every table in order. Equal ledgers give equal digests."""
-        return digest_of(self._reader)
+        return digest_of(self._reader)[1]
 
     def _open(self, path: Path) -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -193,11 +193,12 @@ def _damaged(path: Path, error: Exception) -> TablesError:
     return TablesError(f"{path} is damaged ({error}); delete it, and the next start rebuilds it")
 
 
-def digest_of(connection: sqlite3.Connection) -> str:
-    """SHA-256 over every row of every table in order, in one read transaction."""
+def digest_of(connection: sqlite3.Connection) -> tuple[int, str]:
+    """The sequence that the tables stand at, and SHA-256 over every row of every table in order."""
     whole = sha256()
-    connection.execute("BEGIN")
+    connection.execute("BEGIN")  # so that all of it is of one moment
     try:
+        standing = connection.execute("SELECT sequence FROM standing").fetchone()
         for table, order in schema.TABLES.items():
             whole.update(f"[{table}]".encode())
             for row in connection.execute(f"SELECT * FROM {table} ORDER BY {order}"):
@@ -207,7 +208,7 @@ def digest_of(connection: sqlite3.Connection) -> str:
                     whole.update(data)
     finally:
         connection.execute("ROLLBACK")
-    return whole.hexdigest()
+    return (standing[0] if standing else 0), whole.hexdigest()
 
 
 def read_only(path: Path) -> sqlite3.Connection:

@@ -154,11 +154,11 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
 
     def _check_served(self, request: pb.ReserveFlavourRequest) -> None:
         if request.HasField("group"):
-            raise NotServed("group: this service does not serve groups yet; reserve each member by itself")
+            raise NotServed("group", "this service does not serve groups; reserve each member by itself")
         if request.HasField("route"):
             seller = request.route.route.seller_id
             if seller and seller != self._provider.provider_id:
-                raise NotServed(f"route: this service sells its own flavours only, not those of {seller}")
+                raise NotServed("route", f"this service sells its own flavours only, not those of {seller}")
 
 
 def fingerprint(request: pb.ReserveFlavourRequest | Verb) -> bytes:

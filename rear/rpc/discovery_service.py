@@ -37,7 +37,7 @@ class DiscoveryServicer(discovery_service_pb2_grpc.DiscoveryServiceServicer):
         if not 1 <= limit <= LARGEST_LIMIT:
             raise InvalidField("limit", f"is {limit}; it must be from 1 to {LARGEST_LIMIT}")
         if request.scope not in OWN_SCOPES:
-            raise NotServed("this service answers for itself only: leave scope out, or ask a supernode")
+            raise NotServed("scope", "this service answers for itself only: leave it out, or ask a supernode")
         check_position(self._provider, request.at_least_position, "at_least_position")
         listing = await self._manager.find(
             selector_from(request.selector if request.HasField("selector") else None),

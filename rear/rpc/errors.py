@@ -68,7 +68,7 @@ def status_of(refusal: Refusal) -> status_pb2.Status:
     details: list[Message] = [
         error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=_short(refusal.metadata))
     ]
-    if isinstance(refusal, InvalidField):
+    if isinstance(refusal, InvalidField | NotServed):
         violation = error_details_pb2.BadRequest.FieldViolation(
             field=refusal.field[:200],
             description=refusal.description[:LONGEST_MESSAGE],

@@ -9,7 +9,7 @@ import asyncio
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
@@ -32,7 +32,6 @@ from rear.domain.contract import Contract
 from rear.domain.demand import Demand
 from rear.domain.events import ContractCancelled, ContractPurchased, ContractReserved, PoolReserved
 from rear.domain.lifecycle import CONTRACT_LIFECYCLE, ContractState
-from rear.domain.quantities import Quantities
 from rear.domain.refusals import (
     CapacityExceeded,
     InvalidField,
@@ -42,7 +41,6 @@ from rear.domain.refusals import (
     WrongState,
 )
 from rear.domain.reservation import ReserveCommand
-from rear.domain.units import UnitRequest, attributes
 from rear.domain.window import MINUTE, AskedWindow, Duration, Instant, Window, after
 from rear.ledger.codec import decode
 from rear.ledger.connection import Connection
@@ -50,36 +48,12 @@ from rear.ledger.embedded import EmbeddedServer
 from rear.ledger.store import stream_name, stream_subjects
 from rear.ledger.stream import EventStream
 from rear.managers.contracts import Answered
-from tests.capacity_model import fits, free_everywhere
-from tests.seller import Seller, Stock, cpus, divisible, fingerprint, gpus, verb, wish
+from tests.capacity_model import BY_ID, STOCK, demands, fits, free_everywhere
+from tests.seller import Seller, cpus, fingerprint, verb, wish
 
 T = TypeVar("T")
 
 DEEP: Final = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
-STOCK: Final = (
-    Stock("a", divisible(), Quantities({"cpu_millicores": 4_000, "memory_bytes": 8}), gpus("T4", "A100", "T4")),
-    Stock("b", divisible(), Quantities({"cpu_millicores": 2_000, "memory_bytes": 4}), gpus("T4")),
-)
-BY_ID: Final[Mapping[str, Stock]] = {stock.pool_id: stock for stock in STOCK}
-
-unit_requests = st.builds(
-    UnitRequest,
-    st.just("gpu"),
-    st.integers(1, 2),
-    st.sampled_from([400, 500, 600, 1_000]),
-    st.sampled_from([(), attributes({"model": "T4"})]),
-)
-demands = st.one_of(
-    st.builds(
-        lambda cpus, memory, requests: Demand(
-            Quantities({"cpu_millicores": cpus, "memory_bytes": memory}), tuple(requests)
-        ),
-        st.sampled_from([1_000, 1_500, 2_000, 4_000]),
-        st.integers(0, 4),
-        st.lists(unit_requests, max_size=2),
-    ),
-    st.builds(lambda request: Demand(units=(request,)), unit_requests),
-)
 starts = st.none() | st.sampled_from([0, 30, 60, 90])
 lengths = st.sampled_from([30, 60, 120])
 
@@ -323,6 +297,15 @@ class SellerMachine(RuleBasedStateMachine):
             if state is ContractState.CONFIRMED and self.now >= found.window.start:
                 state = ContractState.ACTIVE
             assert found.state is state
+
+    @rule(target=reservations, made=reservations)
+    def let_it_lapse_and_take_its_room(self, made: Made) -> Any:
+        """No timer has run: the reservation that needs the room expires the other one."""
+        known = self.seller_has(made)
+        if known.state is not ContractState.RESERVED or known.purchase_before is None:
+            return multiple()
+        self.seller.clock.at = max(self.now, known.purchase_before)
+        return self.reserve(known.pool_id, known.partition, None, 30, None, confirm=False, old=0)
 
     @rule(cleanly=st.booleans())
     def restart(self, cleanly: bool) -> None:

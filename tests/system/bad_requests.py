@@ -286,12 +286,14 @@ BAD: Final = (
     Bad(
         "group",
         reserving(lambda request: setattr(request.group, "group_id", str(uuid4()))),
+        path="group",
         code=Code.UNIMPLEMENTED,
         reason="NOT_SERVED",
     ),
     Bad(
         "route by another seller",
         reserving(lambda request: setattr(request.route.route, "seller_id", "spiffe://other.test/node/x")),
+        path="route",
         code=Code.UNIMPLEMENTED,
         reason="NOT_SERVED",
     ),
@@ -387,6 +389,7 @@ BAD: Final = (
     Bad(
         "scope of the domain",
         flavours(lambda request: setattr(request, "scope", discovery.DISCOVERY_SCOPE_DOMAIN)),
+        path="scope",
         code=Code.UNIMPLEMENTED,
         reason="NOT_SERVED",
     ),
