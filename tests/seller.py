@@ -206,7 +206,6 @@ class Seller:
             assert task is not None
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        await asyncio.to_thread(self.feed._thread.shutdown)
         self.tables.close()
         await asyncio.to_thread(self._anchor.die)
 

@@ -88,7 +88,7 @@ def _write_counts(connection: sqlite3.Connection) -> None:
 
 def _write_rows(connection: sqlite3.Connection, table: str, limit: int) -> None:
     cursor = connection.execute(f"SELECT * FROM {table} ORDER BY {TABLES[table]} LIMIT ?", (limit,))
-    columns = [column[0] for column in cursor.description if column[0] != "snapshot"]
+    columns = [column[0] for column in cursor.description if not column[0].endswith("event")]
     cursor.row_factory = sqlite3.Row
     rows = [{column: row[column] for column in columns} for row in cursor]
     if settings().json:

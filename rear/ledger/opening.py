@@ -64,7 +64,7 @@ async def check_anchor(stream: EventStream, anchor: Anchor) -> AnchorPoint | Non
 async def replay(stream: EventStream, state: State, tip: Tip, replayed: Callable[[Sequence[Committed]], None]) -> Tip:
     """Brings `state` from `tip` to the end of the ledger, proving each event; hands on every page."""
     async for page in read_proved(stream, after=tip.sequence, hash=tip.hash):
-        batch = [Committed(item.sequence, item.hash, state.apply(item.event)) for item in page]
+        batch = [Committed(item.sequence, item.hash, item.payload, state.apply(item.event)) for item in page]
         if batch:
             replayed(batch)
             tip = Tip(batch[-1].sequence, batch[-1].hash)
@@ -116,7 +116,7 @@ async def become_writer(
     first = end - len(events) + 1
     replayed(
         [
-            Committed(first + index, message.hash, state.apply(event))
+            Committed(first + index, message.hash, message.payload, state.apply(event))
             for index, (event, message) in enumerate(zip(events, messages, strict=True))
         ]
     )

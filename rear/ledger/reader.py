@@ -18,6 +18,7 @@ class Recorded:
 
     sequence: int
     hash: str
+    payload: bytes
     event: AnyEvent
 
 
@@ -33,7 +34,7 @@ async def read_proved(
         events = []
         for stored in page:
             previous = prove(stored, previous)
-            events.append(Recorded(stored.sequence, previous, decode(stored.payload).event))
+            events.append(Recorded(stored.sequence, previous, stored.payload, decode(stored.payload).event))
         yield events
 
 

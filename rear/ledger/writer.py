@@ -42,6 +42,12 @@ MAX_EVENTS: Final = 300
 MAX_WAITING: Final = 20_000
 """Commands that may wait before more are turned away."""
 
+FULL_ENOUGH: Final = 64
+"""Commands with which a batch goes out at once."""
+
+QUIET_TURNS: Final = 6
+"""Turns of the loop without a new command after which a batch goes out as it is."""
+
 STALE_AFTER: Final = 0.5
 """Seconds after which a writer looks at the tip before it refuses anything."""
 
@@ -76,10 +82,11 @@ Decide = Callable[[Instant], Decision[T]]
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A durable step: the event, its place in the ledger, and the aggregate after it."""
+    """A durable step: the event, its place in the ledger, its bytes there, and the aggregate after it."""
 
     sequence: int
     hash: str
+    payload: bytes
     step: Step
 
 
@@ -153,6 +160,7 @@ class Writer:
         self._closing = False
         self._sent = False
         self._torn_since = 0
+        self._crowded = False
         self.reverted = 0
         """Counts how often memory was dropped back to the ledger."""
 
@@ -291,6 +299,8 @@ class Writer:
                     self._idle.set()
                     self._wake.clear()
                     await self._wake.wait()
+                if self._crowded:
+                    await self._fill()
                 self._in_flight = self._take()
                 try:
                     await self._commit(self._in_flight)
@@ -304,12 +314,21 @@ class Writer:
             log.exception("the writer failed")
             self._stop(LedgerError(f"the writer failed: {error}"))
 
+    async def _fill(self) -> None:
+        """Lets in what the loop has ready: a batch costs the server milliseconds, whatever it holds."""
+        quiet = 0
+        while quiet < QUIET_TURNS and len(self._queue) < FULL_ENOUGH:
+            before = len(self._queue)
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if len(self._queue) == before else 0
+
     def _take(self) -> list[_Command]:
         batch: list[_Command] = []
         room = MAX_BATCH
         while self._queue and len(self._queue[0].messages) <= room:
             room -= len(self._queue[0].messages)
             batch.append(self._queue.popleft())
+        self._crowded = len(batch) > 1
         return batch
 
     async def _commit(self, batch: list[_Command]) -> None:
@@ -332,7 +351,7 @@ class Writer:
         for command in batch:
             for message, step in zip(command.messages, command.steps, strict=True):
                 sequence += 1
-                committed.append(Committed(sequence, message.hash, step))
+                committed.append(Committed(sequence, message.hash, message.payload, step))
         self._in_flight = []
         self._sent = False
         self._torn_since = 0
@@ -376,7 +395,8 @@ class Writer:
             if last is not None and last.hash == messages[-1].hash:
                 return True
             first = await self._stream.get(self._tip + 1)
-            if first is None and await self._stream.tip() == self._tip:
+            if first is None:  # not there, or not there yet: the guard decides anew
+                await asyncio.sleep(RETRY_PAUSE)
                 return False
             if first is not None and first.hash == messages[0].hash:
                 await self._wait_for_the_rest()

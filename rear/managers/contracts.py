@@ -105,18 +105,15 @@ class ContractManager:
 
         def decide(now: Instant) -> Decision[tuple[Contract, Instant]]:
             found = self._own(key, caller)
-            passed: Sequence[AnyEvent] = ()
             by_time = contracts.pass_time(found, now)
-            if by_time is not None:
-                passed = self._pass_time(found, now)
-                found = contracts.evolve(found, by_time)
-            if not found.live and passed:
-                return Decision(() if validate_only else passed, (found, now))
+            if by_time is not None and not contracts.evolve(found, by_time).live:
+                ended = contracts.evolve(found, by_time)
+                return Decision(() if validate_only else self._pass_time(found, now), (ended, now))
             cause = Cause(now, now, caller, command.request_id)
             event = contracts.cancel(found, command, reason, cause)
             if event is None:
                 return Decision((), (found, now))
-            events = (*passed, *self._end(found, event, reason or "its buyer cancelled it", cause))
+            events = self._end(found, event, reason or "its buyer cancelled it", cause)
             return Decision(() if validate_only else events, (contracts.evolve(found, event), now))
 
         return _answered(await self._provider.writer.submit(decide))

@@ -1,55 +1,120 @@
-"""From committed steps to rows: each row once a batch, however often its aggregate changed in it."""
+"""From committed steps to statements: each row once a batch, however often its aggregate changed in it."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from rear.domain.allocation import Allocation
 from rear.domain.contract import Contract
-from rear.domain.events import ContractReserved, HoldReleased, PoolReserved
-from rear.domain.hold import Hold
+from rear.domain.events import (
+    AllocationCreated,
+    CapacityChanged,
+    ContractReserved,
+    HoldReleased,
+    PoolRegistered,
+    PoolReserved,
+    PoolTermsChanged,
+)
 from rear.domain.pool import Pool
 from rear.ledger.writer import Committed
-from rear.projections import schema
+from rear.projections import rows, schema
+from rear.projections.rows import Row
+
+Statement = tuple[str, list[Row]]
 
 
-def write_rows(connection: sqlite3.Connection, committed: Iterable[Committed]) -> None:
-    """Writes what the steps changed. The caller owns the transaction."""
-    pools: dict[str, Pool] = {}
-    changed: set[str] = set()  # pools of which more than the offer changed
-    holds: dict[tuple[str, str], Hold | None] = {}
-    began: dict[str, int] = {}
-    contracts: dict[str, Contract] = {}
-    allocations: dict[str, Allocation] = {}
+@dataclass(slots=True)
+class _PoolChange:
+    """A pool as the batch leaves it, with the newest events in it that set its parts."""
+
+    pool: Pool
+    new: bool = False
+    terms: bytes | None = None
+    capacity: bytes | None = None
+    offer: bytes | None = None
+
+    def row(self) -> Row:
+        if self.new:
+            assert self.terms is not None
+            assert self.capacity is not None
+            assert self.offer is not None
+            return rows.new_pool_row(self.pool, self.terms, self.capacity, self.offer)
+        return rows.pool_row(self.pool, self.terms, self.capacity, self.offer)
+
+
+@dataclass(slots=True)
+class _Changes:
+    """What a batch changed, by table."""
+
+    pools: dict[str, _PoolChange] = field(default_factory=dict)
+    holds: dict[tuple[str, str], Row | None] = field(default_factory=dict)
+    began: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    contracts: dict[str, Contract] = field(default_factory=dict)
+    created: dict[str, bytes] = field(default_factory=dict)
+    allocations: dict[str, Allocation] = field(default_factory=dict)
+
+
+def statements(committed: Iterable[Committed]) -> list[Statement]:
+    """The statements that write what the steps changed, each with its rows; to be executed in order."""
+    changes = _Changes()
     for item in committed:
         after = item.step.after
         if isinstance(after, Pool):
-            pools[after.id] = after
-            event = item.step.event
-            if isinstance(event, PoolReserved):
-                holds[after.id, event.hold.id] = event.hold
-            elif isinstance(event, HoldReleased):
-                holds[after.id, event.hold_id] = None
-            else:
-                changed.add(after.id)
+            _take_pool(changes, after, item)
         elif isinstance(after, Contract):
-            contracts[after.id] = after
+            changes.contracts[after.id] = after
             if isinstance(item.step.event, ContractReserved):
-                began[after.id] = item.sequence
+                changes.began[after.id] = (item.sequence, item.payload)
         elif isinstance(after, Allocation):
-            allocations[after.id] = after
-    many = connection.executemany
-    many(schema.PUT_POOL, [schema.pool_row(pools[key]) for key in changed])
-    many(schema.PUT_OFFER, [schema.offer_row(pool) for key, pool in pools.items() if key not in changed])
-    many(schema.PUT_HOLD, [schema.hold_row(key[0], hold) for key, hold in holds.items() if hold is not None])
-    many(schema.DROP_HOLD, [key for key, hold in holds.items() if hold is None])
-    many(
-        schema.NEW_CONTRACT,
-        [schema.new_contract_row(sequence, contracts[key]) for key, sequence in began.items()],
-    )
-    many(
-        schema.PUT_CONTRACT,
-        [schema.changed_contract_row(contract) for key, contract in contracts.items() if key not in began],
-    )
-    many(schema.PUT_ALLOCATION, [schema.allocation_row(allocation) for allocation in allocations.values()])
+            changes.allocations[after.id] = after
+            if isinstance(item.step.event, AllocationCreated):
+                changes.created[after.id] = item.payload
+    return _statements(changes)
+
+
+def _take_pool(changes: _Changes, pool: Pool, item: Committed) -> None:
+    change = changes.pools.get(pool.id)
+    if change is None:
+        change = changes.pools[pool.id] = _PoolChange(pool)
+    change.pool = pool
+    event = item.step.event
+    match event:
+        case PoolReserved(hold=hold):
+            changes.holds[pool.id, hold.id] = rows.new_hold_row(pool.id, hold, item.payload)
+        case HoldReleased(hold_id=hold_id):
+            changes.holds[pool.id, hold_id] = None
+        case PoolRegistered():
+            change.new = True
+            change.terms = change.capacity = item.payload
+        case PoolTermsChanged():
+            change.terms = item.payload
+        case CapacityChanged():
+            change.capacity = item.payload
+    if getattr(event, "offer", None) is not None:
+        change.offer = item.payload
+
+
+def _statements(changes: _Changes) -> list[Statement]:
+    began, contracts = changes.began, changes.contracts
+    created, allocations = changes.created, changes.allocations
+    made: list[Statement] = [
+        (schema.NEW_POOL, [change.row() for change in changes.pools.values() if change.new]),
+        (schema.PUT_POOL, [change.row() for change in changes.pools.values() if not change.new]),
+        (schema.NEW_HOLD, [row for row in changes.holds.values() if row is not None]),
+        (schema.DROP_HOLD, [key for key, row in changes.holds.items() if row is None]),
+        (
+            schema.NEW_CONTRACT,
+            [rows.new_contract_row(place, contracts[key], event) for key, (place, event) in began.items()],
+        ),
+        (schema.PUT_CONTRACT, [rows.contract_row(found) for key, found in contracts.items() if key not in began]),
+        (
+            schema.NEW_ALLOCATION,
+            [rows.new_allocation_row(allocations[key], event) for key, event in created.items()],
+        ),
+        (
+            schema.PUT_ALLOCATION,
+            [rows.allocation_row(found) for key, found in allocations.items() if key not in created],
+        ),
+    ]
+    return [statement for statement in made if statement[1]]

@@ -7,10 +7,12 @@ time: the next start rebuilds it, with identical rows.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
@@ -21,14 +23,14 @@ from rear.domain.state import Service, State
 from rear.domain.window import Instant
 from rear.ledger.chain import GENESIS
 from rear.ledger.writer import Committed
-from rear.projections import schema
-from rear.projections.batch import write_rows
-from rear.wire.snapshots import (
-    allocation_from_bytes,
-    contract_from_bytes,
-    hold_from_bytes,
-    pool_from_bytes,
-)
+from rear.projections import rows, schema
+from rear.projections.batch import statements
+
+STEPS_TO_CHECKPOINT: Final = 20_000
+"""Steps after which the write-ahead log is to be brought into the file."""
+
+ROWS_IN_SLICE: Final = 64
+"""Rows written in one go: about half a millisecond."""
 
 
 class TablesError(Exception):
@@ -59,6 +61,8 @@ class Tables:
     def __init__(self, path: Path) -> None:
         """Opens or creates the file. One of another schema, or no database at all, is begun anew."""
         self.path = path
+        self.unmerged = 0
+        """Steps written since the last checkpoint."""
         try:
             self._writer = self._open(path)
         except sqlite3.DatabaseError:
@@ -86,22 +90,37 @@ class Tables:
 
     def write(self, batch: Sequence[Committed], service: Service) -> None:
         """Writes the rows of a batch and the position after it, in one transaction."""
+        for _ in self.writing(batch, service):
+            pass
+        if self.unmerged >= STEPS_TO_CHECKPOINT:
+            self.checkpoint()
+
+    def writing(self, batch: Sequence[Committed], service: Service) -> Iterator[None]:
+        """The same in slices, so that others can run between them. Not exhausted, it takes itself back."""
         last = batch[-1]
         with self._writer:
-            write_rows(self._writer, batch)
-            self._writer.execute(
-                schema.PUT_STANDING,
-                (
-                    service.log_id,
-                    1,
-                    last.sequence,
-                    last.hash,
-                    last.step.event.cause.recorded_at,
-                    service.epoch,
-                    service.endpoint,
-                    service.version,
-                ),
+            for statement, values in statements(batch):
+                for begin in range(0, len(values), ROWS_IN_SLICE):
+                    self._writer.executemany(statement, values[begin : begin + ROWS_IN_SLICE])
+                    yield
+            standing = (
+                service.log_id,
+                1,
+                last.sequence,
+                last.hash,
+                last.step.event.cause.recorded_at,
+                service.epoch,
+                service.endpoint,
+                service.version,
             )
+            self._writer.execute(schema.PUT_STANDING, standing)
+        self.unmerged += len(batch)
+
+    def checkpoint(self) -> None:
+        """Brings the write-ahead log into the file. May take long, and may be called on another thread."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        self.unmerged = 0
 
     def standing(self) -> Standing:
         """The position that the rows follow from. Raises TablesError where that cannot be read."""
@@ -131,30 +150,30 @@ class Tables:
         state.service = Service(row[3], row[0], row[1], row[2])
         state.last_recorded = Instant(row[4])
         holds: dict[str, list[Hold]] = {}
-        for pool_id, blob in self._reader.execute("SELECT pool_id, snapshot FROM holds"):
-            holds.setdefault(pool_id, []).append(hold_from_bytes(blob))
-        for pool_id, terms, offer in self._reader.execute("SELECT pool_id, terms, offer FROM available_resources"):
-            state.add_pool(pool_from_bytes(pool_id, terms + offer, holds.pop(pool_id, ())))
-        for contract_id, blob in self._reader.execute(
-            "SELECT contract_id, snapshot FROM contracts WHERE live ORDER BY sequence"
-        ):
-            state.contracts[contract_id] = contract_from_bytes(contract_id, blob)
-        for allocation_id, blob in self._reader.execute(
-            "SELECT allocation_id, snapshot FROM allocations WHERE state != 'RELEASED'"
-        ):
-            state.allocations[allocation_id] = allocation_from_bytes(allocation_id, blob)
+        for pool_id, event in self._reader.execute("SELECT pool_id, event FROM holds"):
+            holds.setdefault(pool_id, []).append(rows.hold_from(event))
+        for row in self._reader.execute(f"SELECT {rows.POOL_COLUMNS} FROM available_resources"):
+            state.add_pool(rows.pool_from(row, holds.pop(row[0], ())))
+        for row in self._reader.execute(f"SELECT {rows.CONTRACT_COLUMNS} FROM contracts WHERE live ORDER BY sequence"):
+            contract = rows.contract_from(row)
+            state.contracts[contract.id] = contract
+        for row in self._reader.execute(f"SELECT {rows.ALLOCATION_COLUMNS} FROM allocations WHERE state != 'RELEASED'"):
+            allocation = rows.allocation_from(row)
+            state.allocations[allocation.id] = allocation
         return state
 
     def contract(self, contract_id: str) -> Contract | None:
         """A contract at the tables' position; None where there is none."""
-        row = self._reader.execute("SELECT snapshot FROM contracts WHERE contract_id = ?", (contract_id,)).fetchone()
-        return None if row is None else contract_from_bytes(contract_id, row[0])
+        row = self._reader.execute(
+            f"SELECT {rows.CONTRACT_COLUMNS} FROM contracts WHERE contract_id = ?", (contract_id,)
+        ).fetchone()
+        return None if row is None else rows.contract_from(row)
 
     def contracts(
         self, *, buyer_id: str, states: Sequence[ContractState], pool_id: str, after: int, limit: int
     ) -> list[ContractRow]:
         """A buyer's contracts, oldest first, that began after the sequence `after`; empty filters let all through."""
-        query = "SELECT sequence, contract_id, snapshot FROM contracts WHERE sequence > ? AND buyer_id = ?"
+        query = f"SELECT sequence, {rows.CONTRACT_COLUMNS} FROM contracts WHERE sequence > ? AND buyer_id = ?"
         arguments: list[int | str] = [after, buyer_id]
         if pool_id:
             query += " AND pool_id = ?"
@@ -162,8 +181,8 @@ class Tables:
         if states:
             query += f" AND state IN ({', '.join('?' * len(states))})"
             arguments += [state.value for state in states]
-        rows = self._reader.execute(f"{query} ORDER BY sequence LIMIT ?", (*arguments, limit))
-        return [ContractRow(sequence, contract_from_bytes(key, blob)) for sequence, key, blob in rows]
+        found = self._reader.execute(f"{query} ORDER BY sequence LIMIT ?", (*arguments, limit))
+        return [ContractRow(row[0], rows.contract_from(row[1:])) for row in found]
 
     def counts(self) -> dict[str, int]:
         """Rows by table."""
@@ -178,6 +197,7 @@ class Tables:
         connection = sqlite3.connect(path, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # `checkpoint` does it, off the loop's thread
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, schema.SCHEMA_VERSION):
             connection.close()

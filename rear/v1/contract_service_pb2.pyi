@@ -75,7 +75,7 @@ class ReserveFlavourRequest(_message.Message):
 
     @_builtins.property
     def max_price(self) -> _money_pb2.Money:
-        """The most that the whole contract may cost."""
+        """The most that the whole contract may cost. A flavour without a price passes."""
 
     @_builtins.property
     def group(self) -> _contract_pb2.Group:

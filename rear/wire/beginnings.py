@@ -1,4 +1,4 @@
-"""How contracts and allocations begin: the bodies of their first events, which their snapshots hold too.
+"""How contracts and allocations begin: the bodies of their first events.
 
 Readers raise KeyError for an enum's number that this version does not know.
 """
@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from rear.domain.allocation import Allocation
-from rear.domain.contract import Contract
 from rear.domain.events import AllocationCreated, AllocationSide, Cause, ContractReserved
-from rear.domain.lifecycle import ContractState
 from rear.event.v1 import allocation_pb2, contract_pb2
 from rear.wire.contracts import CONTRACT_STATE_NUMBERS, CONTRACT_STATES
 from rear.wire.values import (
@@ -43,15 +40,21 @@ ALLOCATION_SIDES: Final[Mapping[int, AllocationSide]] = {
 def write_reserved(body: contract_pb2.ContractReserved, event: ContractReserved) -> None:
     """A contract's first event."""
     body.state = CONTRACT_STATE_NUMBERS[event.state]
-    _write_agreed(body, event)
-
-
-def write_reserved_of(body: contract_pb2.ContractReserved, contract: Contract) -> None:
-    """A contract's first event, from what has become of it since."""
-    agreed_at_once = contract.purchase_before is None
-    began = ContractState.CONFIRMED if agreed_at_once else ContractState.RESERVED
-    body.state = CONTRACT_STATE_NUMBERS[began]
-    _write_agreed(body, contract)
+    body.buyer_id = event.buyer_id
+    body.flavour_id = event.flavour_id
+    body.pool_id = event.pool_id
+    write_partition(body.partition, event.partition)
+    if event.assigned_units:
+        write_shares(body.assigned_units, event.assigned_units)
+    write_window(body.window, event.window)
+    if event.purchase_before is not None:
+        write_instant(body.purchase_before, event.purchase_before)
+    if event.price is not None:
+        write_money(body.price, event.price)
+    body.priority = event.priority
+    body.fingerprint = event.fingerprint
+    body.allocation_id = event.allocation_id
+    body.chain_id = event.chain_id
 
 
 def read_reserved(
@@ -78,8 +81,8 @@ def read_reserved(
     )
 
 
-def write_created(body: allocation_pb2.AllocationCreated, allocation: AllocationCreated | Allocation) -> None:
-    """How an allocation began, from its first event or from what has become of it since."""
+def write_created(body: allocation_pb2.AllocationCreated, allocation: AllocationCreated) -> None:
+    """How an allocation began."""
     body.contract_id = allocation.contract_id
     body.side = ALLOCATION_SIDE_NUMBERS[allocation.side]
     body.pool_id = allocation.pool_id
@@ -104,21 +107,3 @@ def read_created(
         read_quantities(body.quantities),
         read_shares(body.units),
     )
-
-
-def _write_agreed(body: contract_pb2.ContractReserved, contract: ContractReserved | Contract) -> None:
-    body.buyer_id = contract.buyer_id
-    body.flavour_id = contract.flavour_id
-    body.pool_id = contract.pool_id
-    write_partition(body.partition, contract.partition)
-    if contract.assigned_units:
-        write_shares(body.assigned_units, contract.assigned_units)
-    write_window(body.window, contract.window)
-    if contract.purchase_before is not None:
-        write_instant(body.purchase_before, contract.purchase_before)
-    if contract.price is not None:
-        write_money(body.price, contract.price)
-    body.priority = contract.priority
-    body.fingerprint = contract.fingerprint
-    body.allocation_id = contract.allocation_id
-    body.chain_id = contract.chain_id

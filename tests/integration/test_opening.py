@@ -37,7 +37,10 @@ async def fill_tables(ledger: FaultyStream, directory: Path, end: int) -> None:
     """Tables as they are where the process died after `end`."""
     tables, current = Tables(directory / "tables.sqlite"), State()
     async for page in read_proved(ledger, after=0, hash=GENESIS, end=end):
-        tables.write([Committed(item.sequence, item.hash, current.apply(item.event)) for item in page], current.service)
+        tables.write(
+            [Committed(item.sequence, item.hash, item.payload, current.apply(item.event)) for item in page],
+            current.service,
+        )
     tables.close()
 
 

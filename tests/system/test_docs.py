@@ -1,15 +1,16 @@
 """What the documents say: their commands run, their worked examples hold, and what they name is there.
 
 A block fenced as ```console is run: its lines that begin with `$ ` (and go on with `> `), in their order, all blocks
-of a document in one shell, in a new folder that has what the root of a checkout has. Every command must end with exit code 0; the last
-one of a block fenced as ```console exit=N with exit code N. What the blocks show as output is not compared. A
-command that ends in `&` starts a node, and the next one waits until it serves.
+of a document in one shell, in a new folder that has what the root of a checkout has. Every command must end with
+exit code 0; the last one of a block fenced as ```console exit=N with exit code N. What the blocks show as output is
+not compared. A command that ends in `&` starts a node, and the next one waits until it serves.
 
 A block fenced as ```python is run too, all of a document in one namespace. Other blocks are for reading only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -130,11 +131,8 @@ def run(text: str, folder: Path, environment: Mapping[str, str]) -> subprocess.C
         try:
             shell.wait(WITHIN)
         finally:
-            with_all_that_it_started = -shell.pid
-            try:
-                os.kill(with_all_that_it_started, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
             shell.wait()
     return subprocess.CompletedProcess(shell.args, shell.returncode, output.read_text())
 
@@ -214,7 +212,7 @@ def refusal_classes(root: type[refusals.Refusal] = refusals.Refusal) -> Iterator
 def test_the_table_of_reasons_is_complete_and_true(protocol: str) -> None:
     told = {row[0].strip("`"): row[1].strip("`") for row in rows(protocol, "Reasons")}
     prefix = "ERROR_REASON_"
-    assert set(told) == {name.removeprefix(prefix) for name in ErrorReason.keys()} - {"UNSPECIFIED"}
+    assert set(told) == {name.removeprefix(prefix) for name in ErrorReason.DESCRIPTOR.values_by_name} - {"UNSPECIFIED"}
     for cls in refusal_classes():
         code = errors.code_of(cls.__new__(cls))
         assert told[cls.reason] == code.name, cls.reason

@@ -1,0 +1,207 @@
+"""How aggregates become rows, and rows aggregates again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from immutables import Map
+
+from rear.domain import allocation as allocations
+from rear.domain import contract as contracts
+from rear.domain.allocation import Allocation, AllocationState
+from rear.domain.contract import Contract, Ending, VerbRequest
+from rear.domain.events import (
+    AllocationCreated,
+    CapacityChanged,
+    ContractReserved,
+    PoolRegistered,
+    PoolReserved,
+    PoolTermsChanged,
+)
+from rear.domain.flavour import Offer
+from rear.domain.hold import Hold
+from rear.domain.lifecycle import ContractState
+from rear.domain.pool import Pool
+from rear.domain.window import Instant
+from rear.ledger.codec import decode
+
+Row = tuple[str | int | bytes | None, ...]
+
+POOL_COLUMNS = "pool_id, flavour_id, version, offers, terms_since_offer, terms_event, capacity_event, offer_event"
+CONTRACT_COLUMNS = "event, state, revision, updated_at, ended_by, ended_because, requests"
+ALLOCATION_COLUMNS = "event, state, version, updated_at"
+
+
+def new_pool_row(pool: Pool, terms: bytes, capacity: bytes, offer: bytes) -> Row:
+    """For NEW_POOL, with the newest events that set its terms, its capacity and its offer."""
+    return (
+        pool.id,
+        pool.offer.flavour_id if pool.offer else None,
+        pool.terms.type.value,
+        pool.terms.owner.domain,
+        pool.version,
+        pool.offers,
+        pool.terms_since_offer,
+        terms,
+        capacity,
+        offer,
+    )
+
+
+def pool_row(pool: Pool, terms: bytes | None, capacity: bytes | None, offer: bytes | None) -> Row:
+    """For PUT_POOL; None leaves what an earlier event set."""
+    return (
+        pool.offer.flavour_id if pool.offer else None,
+        pool.terms.type.value,
+        pool.terms.owner.domain,
+        pool.version,
+        pool.offers,
+        pool.terms_since_offer,
+        terms,
+        capacity,
+        offer,
+        pool.id,
+    )
+
+
+def pool_from(row: Row, holds: Iterable[Hold]) -> Pool:
+    """The pool of a row of POOL_COLUMNS."""
+    pool_id, flavour_id, version, offers, since, terms_event, capacity_event, offer_event = row
+    terms: Any = decode(_bytes(terms_event)).event
+    capacity: Any = decode(_bytes(capacity_event)).event
+    assert isinstance(terms, PoolRegistered | PoolTermsChanged)
+    assert isinstance(capacity, PoolRegistered | CapacityChanged)
+    offer: Offer | None = None
+    if flavour_id is not None:
+        advertised: Any = decode(_bytes(offer_event)).event
+        offer = advertised.offer
+    return Pool(
+        id=str(pool_id),
+        version=_int(version),
+        terms=terms.terms,
+        capacity=capacity.capacity,
+        units=capacity.units,
+        offer=offer,
+        offers=_int(offers),
+        terms_since_offer=_int(since),
+        holds=Map({hold.id: hold for hold in holds}),
+    )
+
+
+def new_hold_row(pool_id: str, hold: Hold, event: bytes) -> Row:
+    """For NEW_HOLD, with the event that took the hold."""
+    return (pool_id, hold.id, hold.kind.value, hold.window.start, hold.window.end, event)
+
+
+def hold_from(event: bytes) -> Hold:
+    """The hold that an event took."""
+    reserved = decode(event).event
+    assert isinstance(reserved, PoolReserved)
+    return reserved.hold
+
+
+def new_contract_row(sequence: int, contract: Contract, event: bytes) -> Row:
+    """For NEW_CONTRACT; `sequence` and `event` are of the contract's first event."""
+    return (
+        sequence,
+        contract.id,
+        contract.pool_id,
+        contract.buyer_id,
+        contract.state.value,
+        contract.live,
+        contract.version,
+        contract.window.start,
+        contract.window.end,
+        contract.updated_at,
+        contract.ending.actor if contract.ending else None,
+        contract.ending.reason if contract.ending else None,
+        _requests(contract),
+        event,
+    )
+
+
+def contract_row(contract: Contract) -> Row:
+    """For PUT_CONTRACT."""
+    return (
+        contract.state.value,
+        contract.live,
+        contract.version,
+        contract.updated_at,
+        contract.ending.actor if contract.ending else None,
+        contract.ending.reason if contract.ending else None,
+        _requests(contract),
+        contract.id,
+    )
+
+
+def contract_from(row: Row) -> Contract:
+    """The contract of a row of CONTRACT_COLUMNS."""
+    event, state, revision, updated_at, ended_by, ended_because, requests = row
+    reserved = decode(_bytes(event)).event
+    assert isinstance(reserved, ContractReserved)
+    began = contracts.evolve(None, reserved)
+    if revision == began.version:
+        return began
+    return replace(
+        began,
+        version=_int(revision),
+        state=ContractState(state),
+        updated_at=Instant(_int(updated_at)),
+        ending=None if ended_by is None else Ending(str(ended_by), str(ended_because)),
+        requests=tuple(
+            VerbRequest(verb, request_id, bytes.fromhex(fingerprint))
+            for verb, request_id, fingerprint in json.loads(str(requests))
+        ),
+    )
+
+
+def new_allocation_row(allocation: Allocation, event: bytes) -> Row:
+    """For NEW_ALLOCATION, with the allocation's first event."""
+    return (
+        allocation.id,
+        allocation.contract_id,
+        allocation.side.value,
+        allocation.state.value,
+        allocation.version,
+        allocation.updated_at,
+        event,
+    )
+
+
+def allocation_row(allocation: Allocation) -> Row:
+    """For PUT_ALLOCATION."""
+    return (allocation.state.value, allocation.version, allocation.updated_at, allocation.id)
+
+
+def allocation_from(row: Row) -> Allocation:
+    """The allocation of a row of ALLOCATION_COLUMNS."""
+    event, state, version, updated_at = row
+    created = decode(_bytes(event)).event
+    assert isinstance(created, AllocationCreated)
+    return replace(
+        allocations.evolve(None, created),
+        version=_int(version),
+        state=AllocationState(state),
+        updated_at=Instant(_int(updated_at)),
+    )
+
+
+def _requests(contract: Contract) -> str:
+    if not contract.requests:
+        return "[]"
+    return json.dumps([(made.verb, made.request_id, made.fingerprint.hex()) for made in contract.requests])
+
+
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise ValueError(f"not the bytes of an event: {value!r}")
+    return value
+
+
+def _int(value: object) -> int:
+    if not isinstance(value, int):
+        raise ValueError(f"not a whole number: {value!r}")
+    return value
