@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -80,14 +81,9 @@ def contract_id(provider_id: str, caller: str, request_id: str) -> str:
     return str(uuid5(_namespace(provider_id), f"{caller}\n{request_id}"))
 
 
-_NAMESPACES: dict[str, UUID] = {}
-
-
+@cache
 def _namespace(provider_id: str) -> UUID:
-    known = _NAMESPACES.get(provider_id)
-    if known is None:
-        known = _NAMESPACES[provider_id] = uuid5(NAMESPACE_URL, provider_id)
-    return known
+    return uuid5(NAMESPACE_URL, provider_id)
 
 
 def evolve(contract: Contract | None, event: ContractEvent) -> Contract:

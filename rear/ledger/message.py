@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rear.ledger.client import HEADER_LINE, fields, frame
+from rear.ledger.client import fields, frame
 
 _SUBJECT: Final = re.compile(r"[^\s.*>]+(?:\.[^\s.*>]+)*")
 
@@ -40,14 +40,10 @@ def batch_frames(messages: Sequence[Outgoing], expected_last: int, limit: int) -
     for number, message in enumerate(messages, 1):
         if not _SUBJECT.fullmatch(message.subject) or not message.hash.isalnum():
             raise ValueError(f"not a subject and a hash: {message.subject!r}, {message.hash!r}")
-        lines = [f"rear-hash: {message.hash}"]
-        if number == 1:
-            lines.append(f"Nats-Expected-Last-Sequence: {expected_last}")
-        if count > 1:
-            lines.append(f"Nats-Batch-Id: {batch}\r\nNats-Batch-Sequence: {number}")
-            if number == count:
-                lines.append("Nats-Batch-Commit: 1")
-        headers = HEADER_LINE + "\r\n".join(lines).encode() + b"\r\n\r\n"
+        guard = f"Nats-Expected-Last-Sequence: {expected_last}\r\n" if number == 1 else ""
+        place = f"Nats-Batch-Id: {batch}\r\nNats-Batch-Sequence: {number}\r\n" if count > 1 else ""
+        commit = "Nats-Batch-Commit: 1\r\n" if number == count > 1 else ""
+        headers = f"NATS/1.0\r\nrear-hash: {message.hash}\r\n{guard}{place}{commit}\r\n".encode()
         if len(headers) + len(message.payload) > limit:
             raise ValueError(f"a message of {len(message.payload)} bytes is more than the server takes ({limit})")
         blocks.append((message.subject, headers, message.payload))

@@ -34,13 +34,10 @@ class _PoolChange:
     capacity: bytes | None = None
     offer: bytes | None = None
 
-    def row(self) -> Row:
-        if self.new:
-            assert self.terms is not None
-            assert self.capacity is not None
-            assert self.offer is not None
-            return rows.new_pool_row(self.pool, self.terms, self.capacity, self.offer)
-        return rows.pool_row(self.pool, self.terms, self.capacity, self.offer)
+    @property
+    def rare(self) -> bool:
+        """Whether more than the offer changed of a pool that was there before."""
+        return not self.new and (self.terms is not None or self.capacity is not None)
 
 
 @dataclass(slots=True)
@@ -51,7 +48,7 @@ class _Changes:
     holds: dict[tuple[str, str], Row | None] = field(default_factory=dict)
     began: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     contracts: dict[str, Contract] = field(default_factory=dict)
-    created: dict[str, bytes] = field(default_factory=dict)
+    created: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     allocations: dict[str, Allocation] = field(default_factory=dict)
 
 
@@ -69,7 +66,7 @@ def statements(committed: Iterable[Committed]) -> list[Statement]:
         elif isinstance(after, Allocation):
             changes.allocations[after.id] = after
             if isinstance(item.step.event, AllocationCreated):
-                changes.created[after.id] = item.payload
+                changes.created[after.id] = (item.sequence, item.payload)
     return _statements(changes)
 
 
@@ -81,7 +78,7 @@ def _take_pool(changes: _Changes, pool: Pool, item: Committed) -> None:
     event = item.step.event
     match event:
         case PoolReserved(hold=hold):
-            changes.holds[pool.id, hold.id] = rows.new_hold_row(pool.id, hold, item.payload)
+            changes.holds[pool.id, hold.id] = rows.new_hold_row(item.sequence, pool.id, hold, item.payload)
         case HoldReleased(hold_id=hold_id):
             changes.holds[pool.id, hold_id] = None
         case PoolRegistered():
@@ -96,11 +93,13 @@ def _take_pool(changes: _Changes, pool: Pool, item: Committed) -> None:
 
 
 def _statements(changes: _Changes) -> list[Statement]:
-    began, contracts = changes.began, changes.contracts
+    pools, began, contracts = changes.pools.values(), changes.began, changes.contracts
     created, allocations = changes.created, changes.allocations
     made: list[Statement] = [
-        (schema.NEW_POOL, [change.row() for change in changes.pools.values() if change.new]),
-        (schema.PUT_POOL, [change.row() for change in changes.pools.values() if not change.new]),
+        (schema.NEW_OFFER, [rows.new_offer_row(change.pool, change.offer or b"") for change in pools if change.new]),
+        (schema.PUT_OFFER, [rows.offer_row(change.pool, change.offer) for change in pools if not change.new]),
+        (schema.NEW_POOL, [(change.pool.id, change.terms, change.capacity) for change in pools if change.new]),
+        (schema.PUT_POOL, [(change.terms, change.capacity, change.pool.id) for change in pools if change.rare]),
         (schema.NEW_HOLD, [row for row in changes.holds.values() if row is not None]),
         (schema.DROP_HOLD, [key for key, row in changes.holds.items() if row is None]),
         (
@@ -110,7 +109,7 @@ def _statements(changes: _Changes) -> list[Statement]:
         (schema.PUT_CONTRACT, [rows.contract_row(found) for key, found in contracts.items() if key not in began]),
         (
             schema.NEW_ALLOCATION,
-            [rows.new_allocation_row(allocations[key], event) for key, event in created.items()],
+            [rows.new_allocation_row(place, allocations[key], event) for key, (place, event) in created.items()],
         ),
         (
             schema.PUT_ALLOCATION,

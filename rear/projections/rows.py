@@ -30,13 +30,16 @@ from rear.ledger.codec import decode
 
 Row = tuple[str | int | bytes | None, ...]
 
-POOL_COLUMNS = "pool_id, flavour_id, version, offers, terms_since_offer, terms_event, capacity_event, offer_event"
+POOLS = (
+    "SELECT pool_id, flavour_id, version, offers, terms_since_offer, terms_event, capacity_event, offer_event "
+    "FROM available_resources JOIN pools USING (pool_id)"
+)
 CONTRACT_COLUMNS = "event, state, revision, updated_at, ended_by, ended_because, requests"
 ALLOCATION_COLUMNS = "event, state, version, updated_at"
 
 
-def new_pool_row(pool: Pool, terms: bytes, capacity: bytes, offer: bytes) -> Row:
-    """For NEW_POOL, with the newest events that set its terms, its capacity and its offer."""
+def new_offer_row(pool: Pool, offer: bytes) -> Row:
+    """For NEW_OFFER, with the newest event that set the offer."""
     return (
         pool.id,
         pool.offer.flavour_id if pool.offer else None,
@@ -45,14 +48,12 @@ def new_pool_row(pool: Pool, terms: bytes, capacity: bytes, offer: bytes) -> Row
         pool.version,
         pool.offers,
         pool.terms_since_offer,
-        terms,
-        capacity,
         offer,
     )
 
 
-def pool_row(pool: Pool, terms: bytes | None, capacity: bytes | None, offer: bytes | None) -> Row:
-    """For PUT_POOL; None leaves what an earlier event set."""
+def offer_row(pool: Pool, offer: bytes | None) -> Row:
+    """For PUT_OFFER; None leaves what an earlier event set."""
     return (
         pool.offer.flavour_id if pool.offer else None,
         pool.terms.type.value,
@@ -60,15 +61,13 @@ def pool_row(pool: Pool, terms: bytes | None, capacity: bytes | None, offer: byt
         pool.version,
         pool.offers,
         pool.terms_since_offer,
-        terms,
-        capacity,
         offer,
         pool.id,
     )
 
 
 def pool_from(row: Row, holds: Iterable[Hold]) -> Pool:
-    """The pool of a row of POOL_COLUMNS."""
+    """The pool of a row of POOLS."""
     pool_id, flavour_id, version, offers, since, terms_event, capacity_event, offer_event = row
     terms: Any = decode(_bytes(terms_event)).event
     capacity: Any = decode(_bytes(capacity_event)).event
@@ -91,9 +90,9 @@ def pool_from(row: Row, holds: Iterable[Hold]) -> Pool:
     )
 
 
-def new_hold_row(pool_id: str, hold: Hold, event: bytes) -> Row:
-    """For NEW_HOLD, with the event that took the hold."""
-    return (pool_id, hold.id, hold.kind.value, hold.window.start, hold.window.end, event)
+def new_hold_row(sequence: int, pool_id: str, hold: Hold, event: bytes) -> Row:
+    """For NEW_HOLD, with the event that took the hold and its sequence."""
+    return (sequence, pool_id, hold.id, hold.kind.value, hold.window.start, hold.window.end, event)
 
 
 def hold_from(event: bytes) -> Hold:
@@ -158,9 +157,10 @@ def contract_from(row: Row) -> Contract:
     )
 
 
-def new_allocation_row(allocation: Allocation, event: bytes) -> Row:
-    """For NEW_ALLOCATION, with the allocation's first event."""
+def new_allocation_row(sequence: int, allocation: Allocation, event: bytes) -> Row:
+    """For NEW_ALLOCATION; `sequence` and `event` are of the allocation's first event."""
     return (
+        sequence,
         allocation.id,
         allocation.contract_id,
         allocation.side.value,
