@@ -15,11 +15,12 @@ import structlog
 from nodes.pool_spec import PoolSpec
 from rear.domain.reservation import Promises
 from rear.domain.state import State
+from rear.ledger.commit import Committed, Identity
 from rear.ledger.errors import LedgerError
 from rear.ledger.opening import Tip, become_writer
 from rear.ledger.sources import Clock, Ids, RandomIds, SystemClock
 from rear.ledger.store import StateDirectory, Store, open_store
-from rear.ledger.writer import Committed, Identity, Writer
+from rear.ledger.writer import Writer
 from rear.managers.contracts import ContractManager
 from rear.managers.discovery import DiscoveryManager
 from rear.managers.provider import Provider

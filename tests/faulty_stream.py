@@ -13,13 +13,13 @@ from rear.domain.quantities import Quantities
 from rear.domain.window import Instant
 from rear.ledger.chain import link
 from rear.ledger.codec import encode, subject_of
+from rear.ledger.commit import Decision, Outcome
 from rear.ledger.connection import Connection
 from rear.ledger.errors import LedgerUnavailable, OutcomeUnknown
 from rear.ledger.message import Stored
 from rear.ledger.sources import RandomIds
 from rear.ledger.store import stream_name, stream_subjects
 from rear.ledger.stream import EventStream, Outgoing
-from rear.ledger.writer import Decision, Outcome
 from tests.seller import PROVIDER, SERVICE, Seller, cpus, divisible, wish
 from tests.waiting import eventually
 

@@ -23,10 +23,11 @@ from rear.domain.state import State
 from rear.domain.units import Unit
 from rear.domain.window import HOUR, AskedWindow, Duration, Instant
 from rear.ledger.anchor import Anchor, AnchorPoint
+from rear.ledger.commit import Committed, Identity
 from rear.ledger.opening import Tip, become_writer
 from rear.ledger.sources import RandomIds
 from rear.ledger.stream import EventStream
-from rear.ledger.writer import Committed, Identity, Writer
+from rear.ledger.writer import Writer
 from rear.managers.contracts import Answered, ContractManager
 from rear.managers.provider import Provider
 from rear.managers.rear import RearManager

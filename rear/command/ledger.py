@@ -13,12 +13,12 @@ from rear.command.offline import state_option, with_store
 from rear.command.output import write_json
 from rear.command.settings import common_options, settings
 from rear.ledger.chain import GENESIS
+from rear.ledger.commit import Identity
 from rear.ledger.mending import Accepted
 from rear.ledger.mending import accept_loss as accept
 from rear.ledger.reader import read_proved
 from rear.ledger.sources import RandomIds, SystemClock
 from rear.ledger.store import StateDirectory, Store
-from rear.ledger.writer import Identity
 
 
 @click.group()
@@ -68,4 +68,5 @@ def accept_loss(state: Path, reason: str) -> None:
     if settings().json:
         write_json({"anchored": accepted.anchored, "found": accepted.found})
     else:
-        click.echo(f"the ledger goes on from {accepted.found}; the anchor stood at {accepted.anchored or 'nothing'}")
+        anchor = f"its anchor stood at {accepted.anchored}" if accepted.anchored else "it had no anchor"
+        click.echo(f"the ledger goes on from {accepted.found}; {anchor}")

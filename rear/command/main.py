@@ -95,6 +95,9 @@ def cli(context: click.Context) -> None:
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by the provider, 4 no answer from the provider,
     130 interrupted.
+
+    To begin: `rear up` in one terminal; in another `rear flavours list --cpu 2 --memory 4GiB`, and
+    `rear reserve FLAVOUR --cpu 2 --memory 4GiB` with a flavour of that list.
     """
     context.ensure_object(Settings)
 

@@ -28,7 +28,7 @@ state_option = click.option(
 def with_store(state: Path, work: Callable[[Store], Awaitable[Result]], *, check: bool = True) -> Result:
     """Opens the ledger of a stopped service for `work`, and closes it again."""
 
-    configure("auto", "ERROR")
+    configure("auto", "CRITICAL")
 
     async def opened() -> Result:
         directory = StateDirectory(state)

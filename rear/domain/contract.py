@@ -131,7 +131,7 @@ def evolve(contract: Contract | None, event: ContractEvent) -> Contract:
         contract,
         version=event.originator_version,
         state=CONTRACT_LIFECYCLE[contract.state, trigger],
-        updated_at=event.cause.at,
+        updated_at=max(contract.updated_at, event.cause.at),
         ending=ending,
         requests=requests,
     )

@@ -13,11 +13,13 @@ from rear.domain.window import Instant
 from rear.ledger.anchor import Anchor, AnchorPoint
 from rear.ledger.chain import GENESIS, link
 from rear.ledger.codec import encode, subject_of
+from rear.ledger.commit import Committed, Identity
 from rear.ledger.errors import LedgerDamaged, OutcomeUnknown, TipConflict
+from rear.ledger.landing import APPEND_TIMEOUT
 from rear.ledger.reader import read_proved
 from rear.ledger.sources import Clock, Ids
 from rear.ledger.stream import EventStream, Outgoing
-from rear.ledger.writer import APPEND_TIMEOUT, Committed, Identity, Writer
+from rear.ledger.writer import Writer
 
 log = structlog.get_logger(__name__)
 

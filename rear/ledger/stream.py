@@ -84,6 +84,11 @@ class EventStream:
         """How many connections there were so far."""
         return self._connection.generation
 
+    def admit(self) -> None:
+        """Raises LedgerUnavailable where there is no room for another append."""
+        if self._admit is not None:
+            self._admit()
+
     # -- settings ------------------------------------------------------------------------------------------
 
     async def ensure(self) -> None:
@@ -140,8 +145,7 @@ class EventStream:
         if not 1 <= len(messages) <= MAX_BATCH:
             raise ValueError(f"a batch has 1 to {MAX_BATCH} messages, not {len(messages)}")
         deadline = asyncio.get_running_loop().time() + timeout
-        if self._admit is not None:
-            self._admit()
+        self.admit()
         client = await self._connection.client(timeout)
         block = batch_frames(messages, expected_last, client.max_payload)
         try:

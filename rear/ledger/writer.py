@@ -8,11 +8,10 @@ every batch that it rests on. Commands without events pass through the same queu
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Generic, Protocol, TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import structlog
 
@@ -23,9 +22,10 @@ from rear.domain.window import SECOND, Duration, Instant
 from rear.ledger.anchor import Anchor, AnchorPoint
 from rear.ledger.chain import link
 from rear.ledger.codec import encode, subject_of
-from rear.ledger.errors import LedgerDamaged, LedgerError, LedgerUnavailable, OutcomeUnknown, TipConflict
+from rear.ledger.commit import CommitListener, Committed, Decide, Decision, Identity, Outcome
+from rear.ledger.errors import LedgerError, LedgerUnavailable
+from rear.ledger.landing import Landing, SteppedDown
 from rear.ledger.position import Position
-from rear.ledger.reader import find_writer
 from rear.ledger.sources import Clock, Ids
 from rear.ledger.stream import EventStream, Outgoing
 
@@ -48,58 +48,14 @@ FULL_ENOUGH: Final = 64
 QUIET_TURNS: Final = 6
 """Turns of the loop without a new command after which a batch goes out as it is."""
 
-STALE_AFTER: Final = 0.5
-"""Seconds after which a writer looks at the tip before it refuses anything."""
-
-APPEND_TIMEOUT: Final = 5.0
-"""Seconds to wait for the acknowledgement of a batch before its outcome counts as unknown."""
+LOOK_AGAIN: Final = 0.5
+"""Seconds between looks at whether the ledger can be written again, while nobody tries."""
 
 CLOSE_TIMEOUT: Final = 10.0
 """Seconds that what is under way is given when the writer closes."""
 
 RETRY_PAUSE: Final = 0.1
 """Seconds between attempts at a batch whose outcome is unknown or that was turned away."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision(Generic[T]):
-    """What a command comes to: the events that make it so (none: nothing changes), and its answer."""
-
-    events: Sequence[AnyEvent]
-    answer: T
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome(Generic[T]):
-    """A durable answer, and the position of the ledger at which it stands."""
-
-    answer: T
-    position: Position
-
-
-Decide = Callable[[Instant], Decision[T]]
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """A durable step: the event, its place in the ledger, its bytes there, and the aggregate after it."""
-
-    sequence: int
-    hash: str
-    payload: bytes
-    step: Step
-
-
-class CommitListener(Protocol):
-    """Is told of every batch, in order, once it is durable and before its callers are answered."""
-
-    def committed(self, batch: Sequence[Committed]) -> None:
-        """Takes notice of a batch. Must not block."""
-        ...
-
-
-class SteppedDown(LedgerError):
-    """Another process has become the ledger's writer."""
 
 
 @dataclass(slots=True)
@@ -112,16 +68,8 @@ class _Command:
     messages: list[Outgoing] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who writes: the service's token in subjects and its `spiffe://` identity."""
-
-    service: str
-    source: str
-
-
 class Writer:
-    """Decides, commits and answers for one ledger. Made by `rear.ledger.ledger.open_ledger`, which fences it."""
+    """Decides, commits and answers for one ledger. Made by `rear.ledger.opening.become_writer`, which fences it."""
 
     def __init__(
         self,
@@ -139,12 +87,11 @@ class Writer:
         """`sequence` and `hash` are the ledger's tip, at which `state` stands."""
         self.state = state
         self.listeners: list[CommitListener] = []
-        self._stream = stream
+        self._landing = Landing(stream, sequence, lambda: state.service.epoch)
         self._anchor = anchor
         self._identity = identity
         self._clock = clock
         self._ids = ids
-        self._tip = sequence
         self._tip_hash = hash
         self._head_hash = hash
         self._max_payload = max_payload
@@ -153,13 +100,9 @@ class Writer:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._confirmed_at = time.monotonic()
         self._task: asyncio.Task[None] | None = None
         self._stopped: LedgerError | None = None
-        self._trouble: str | None = None
         self._closing = False
-        self._sent = False
-        self._torn_since = 0
         self._crowded = False
         self.reverted = 0
         """Counts how often memory was dropped back to the ledger."""
@@ -169,12 +112,12 @@ class Writer:
     @property
     def position(self) -> Position:
         """The newest durable position."""
-        return Position(self.state.service.log_id, 1, self._tip)
+        return Position(self.state.service.log_id, 1, self._landing.tip)
 
     @property
     def tip(self) -> tuple[int, str]:
         """The newest durable sequence and its hash."""
-        return self._tip, self._tip_hash
+        return self._landing.tip, self._tip_hash
 
     @property
     def trouble(self) -> str | None:
@@ -183,7 +126,7 @@ class Writer:
             return str(self._stopped)
         if self.clock_behind > 5 * SECOND:
             return f"the clock is {self.clock_behind / SECOND:.0f} s behind the ledger; set it right"
-        return self._trouble
+        return self._landing.trouble
 
     @property
     def clock_behind(self) -> Duration:
@@ -288,7 +231,7 @@ class Writer:
         self._head_hash = head
 
     def _must_look(self, command: _Command) -> bool:
-        return command.refusal is not None and time.monotonic() - self._confirmed_at > STALE_AFTER
+        return command.refusal is not None and self._landing.stale
 
     # -- committing ----------------------------------------------------------------------------------------
 
@@ -296,9 +239,7 @@ class Writer:
         try:
             while True:
                 if not self._queue:
-                    self._idle.set()
-                    self._wake.clear()
-                    await self._wake.wait()
+                    await self._rest()
                 if self._crowded:
                     await self._fill()
                 self._in_flight = self._take()
@@ -313,6 +254,20 @@ class Writer:
         except Exception as error:
             log.exception("the writer failed")
             self._stop(LedgerError(f"the writer failed: {error}"))
+
+    async def _rest(self) -> None:
+        """Waits for a command. What is wrong is looked at again meanwhile: to a service in trouble nobody writes."""
+        self._idle.set()
+        self._wake.clear()
+        while not self._queue:
+            try:
+                async with asyncio.timeout(None if self._landing.trouble is None else LOOK_AGAIN):
+                    await self._wake.wait()
+            except TimeoutError:
+                try:
+                    await self._landing.look()
+                except LedgerUnavailable as error:
+                    self._landing.note(str(error))
 
     async def _fill(self) -> None:
         """Lets in what the loop has ready: a batch costs the server milliseconds, whatever it holds."""
@@ -334,27 +289,23 @@ class Writer:
     async def _commit(self, batch: list[_Command]) -> None:
         messages = [message for command in batch for message in command.messages]
         if messages:
-            await self._append(messages)
-            self._tip += len(messages)
+            await self._landing.land(messages)
             self._tip_hash = messages[-1].hash
-            point = AnchorPoint(self.state.service.log_id, self._tip, self._tip_hash)
+            point = AnchorPoint(self.state.service.log_id, self._landing.tip, self._tip_hash)
             await asyncio.get_running_loop().run_in_executor(None, self._anchor.write, point)
-            self._confirmed_at = time.monotonic()
+            self._landing.confirm()
         elif any(self._must_look(command) for command in batch):
-            await self._look_at_tip()
-        self._trouble = None
+            await self._landing.look()
         self._acknowledge(batch, messages)
 
     def _acknowledge(self, batch: list[_Command], messages: list[Outgoing]) -> None:
-        sequence = self._tip - len(messages)
+        sequence = self._landing.tip - len(messages)
         committed = []
         for command in batch:
             for message, step in zip(command.messages, command.steps, strict=True):
                 sequence += 1
                 committed.append(Committed(sequence, message.hash, message.payload, step))
         self._in_flight = []
-        self._sent = False
-        self._torn_since = 0
         if committed:
             for listener in self.listeners:
                 listener.committed(committed)
@@ -365,81 +316,6 @@ class Writer:
                 command.future.set_exception(command.refusal)
             else:
                 command.future.set_result(Outcome(command.answer, self.position))
-
-    async def _append(self, messages: list[Outgoing]) -> None:
-        """Sends until it is known that the batch landed, or that it did not (LedgerUnavailable)."""
-        unknown = False
-        self._sent = True
-        while True:
-            try:
-                await self._stream.append(messages, self._tip, timeout=APPEND_TIMEOUT)
-            except OutcomeUnknown as error:
-                unknown = True
-                self._note(f"the outcome of a commit is not known yet: {error}")
-            except LedgerUnavailable as error:
-                self._note(str(error))
-                if not unknown:
-                    self._sent = False
-                    raise
-                await asyncio.sleep(RETRY_PAUSE)
-            except TipConflict:
-                if await self._landed(messages):
-                    return
-            else:
-                return
-
-    async def _landed(self, messages: list[Outgoing]) -> bool:
-        """Whether our own messages stand where the guard said that something is; otherwise stops or steps down."""
-        try:
-            last = await self._stream.get(self._tip + len(messages))
-            if last is not None and last.hash == messages[-1].hash:
-                return True
-            first = await self._stream.get(self._tip + 1)
-            if first is None:  # not there, or not there yet: the guard decides anew
-                await asyncio.sleep(RETRY_PAUSE)
-                return False
-            if first is not None and first.hash == messages[0].hash:
-                await self._wait_for_the_rest()
-                return False
-            conflict = await self._conflict()
-        except (LedgerUnavailable, OutcomeUnknown) as error:
-            self._note(str(error))
-            await asyncio.sleep(RETRY_PAUSE)
-            return False
-        raise conflict
-
-    async def _wait_for_the_rest(self) -> None:
-        """Only a part of our batch is visible: its disk was full. The server completes it when it is restarted."""
-        self._note("the server's disk was full in the middle of a commit; waiting for its restart")
-        generation = self._torn_since = self._torn_since or self._stream.generation
-        if self._stream.generation > generation + 1:
-            raise LedgerDamaged(
-                f"the ledger ends inside of a commit, after {self._tip}, also after its server was restarted; "
-                "restore the store from a copy"
-            )
-        await asyncio.sleep(RETRY_PAUSE)
-
-    async def _look_at_tip(self) -> None:
-        tip = await self._stream.tip()
-        if tip != self._tip:
-            raise await self._conflict()
-        self._confirmed_at = time.monotonic()
-
-    async def _conflict(self) -> LedgerError:
-        """Why the ledger has something at our place: a new writer, or something that must not be."""
-        tip = await self._stream.tip()
-        if tip < self._tip:
-            return LedgerDamaged(
-                f"the ledger ends at {tip}, but {self._tip} was acknowledged: its end is lost; restore the store, "
-                "or accept the loss with `rear ledger accept-loss`"
-            )
-        found = await find_writer(self._stream, self._tip + 1)
-        if found is not None and found[0] > self.state.service.epoch:
-            return SteppedDown(f"another process at {found[1]} writes this ledger since epoch {found[0]}")
-        return LedgerDamaged(
-            f"something that is not ours stands in the ledger at {self._tip + 1}; nothing more is written; "
-            "find out who else writes to the stream"
-        )
 
     # -- when it fails -------------------------------------------------------------------------------------
 
@@ -470,11 +346,6 @@ class Writer:
             self.state.revert(step)
         command.steps, command.messages = [], []
 
-    def _note(self, trouble: str) -> None:
-        if self._trouble != trouble:
-            log.warning("ledger trouble", trouble=trouble)
-        self._trouble = trouble
-
     def _stop(self, error: LedgerError) -> None:
         log.error("the writer has stopped", reason=str(error))
         self._stopped = error
@@ -489,7 +360,7 @@ class Writer:
         self._idle.set()
         for command in sent:
             if not command.future.done():
-                open_ended = self._sent and not isinstance(error, SteppedDown)
+                open_ended = self._landing.open_ended and not isinstance(error, SteppedDown)
                 command.future.set_exception(_pending(error) if open_ended else _unavailable(error))
         for command in waiting:
             if not command.future.done():

@@ -26,7 +26,7 @@ from rear.domain.refusals import (
 from rear.domain.reservation import ReserveCommand, find_pool
 from rear.domain.state import Step
 from rear.domain.window import SECOND, Duration, Instant
-from rear.ledger.writer import Decision, Outcome
+from rear.ledger.commit import Decision, Outcome
 from rear.managers.counter_offers import find_counter_offer
 from rear.managers.provider import Provider
 

@@ -12,7 +12,8 @@ from rear.domain.lifecycle import ContractState
 from rear.domain.refusals import WrongProvider
 from rear.domain.reservation import Promises
 from rear.domain.state import State
-from rear.ledger.writer import Committed, Writer
+from rear.ledger.commit import Committed
+from rear.ledger.writer import Writer
 from rear.managers.timers import Timers
 from rear.projections.tables import ContractRow
 

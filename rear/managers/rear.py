@@ -16,7 +16,7 @@ from rear.domain.pool import Pool
 from rear.domain.quantities import Quantities
 from rear.domain.units import Unit
 from rear.domain.window import Instant
-from rear.ledger.writer import Decision
+from rear.ledger.commit import Decision
 from rear.managers.provider import Provider
 
 log = structlog.get_logger(__name__)

@@ -17,7 +17,7 @@ from rear.domain.events import (
     PoolTermsChanged,
 )
 from rear.domain.pool import Pool
-from rear.ledger.writer import Committed
+from rear.ledger.commit import Committed
 from rear.projections import rows, schema
 from rear.projections.rows import Row
 

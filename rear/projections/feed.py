@@ -15,7 +15,7 @@ import structlog
 from rear.domain.contract import Contract
 from rear.domain.lifecycle import ContractState
 from rear.domain.state import State
-from rear.ledger.writer import Committed
+from rear.ledger.commit import Committed
 from rear.projections.tables import STEPS_TO_CHECKPOINT, ContractRow, Tables
 
 log = structlog.get_logger(__name__)

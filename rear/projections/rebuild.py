@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from rear.domain.allocation import Allocation
 from rear.domain.contract import Contract
 from rear.domain.state import State
+from rear.ledger.commit import Committed
 from rear.ledger.opening import Tip, replay
 from rear.ledger.stream import EventStream
-from rear.ledger.writer import Committed
 from rear.projections.tables import Tables
 
 

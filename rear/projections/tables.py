@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+import structlog
 from google.protobuf.message import DecodeError
 
 from rear.domain.contract import Contract
@@ -22,9 +23,11 @@ from rear.domain.lifecycle import ContractState
 from rear.domain.state import Service, State
 from rear.domain.window import Instant
 from rear.ledger.chain import GENESIS
-from rear.ledger.writer import Committed
+from rear.ledger.commit import Committed
 from rear.projections import rows, schema
 from rear.projections.batch import statements
+
+log = structlog.get_logger(__name__)
 
 STEPS_TO_CHECKPOINT: Final = 20_000
 """Steps after which the write-ahead log is to be brought into the file."""
@@ -65,7 +68,8 @@ class Tables:
         """Steps written since the last checkpoint."""
         try:
             self._writer = self._open(path)
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            log.warning("the tables are no tables; they are rebuilt", tables=str(path), error=str(error))
             discard(path)
             self._writer = self._open(path)
         self._reader = sqlite3.connect(path, check_same_thread=False)

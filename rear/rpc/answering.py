@@ -13,7 +13,7 @@ import structlog
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
-from rear.domain.refusals import InvalidField, NotReady, OutcomePending, Refusal
+from rear.domain.refusals import InvalidField, NotReady, OutcomePending, Refusal, TryAgain
 from rear.domain.window import SECOND
 from rear.rpc.errors import code_of, internal, status_of, trailers
 from rear.rpc.undecodable import check_decoded
@@ -78,14 +78,7 @@ def answered(
         except Refusal as refusal:
             await refuse(context, refusal)
         except TimeoutError:
-            await refuse(
-                context,
-                OutcomePending(
-                    "the outcome is not known yet; send the same request, with the same request_id, again",
-                    SECOND,
-                    _pending_metadata(self, request, context),
-                ),
-            )
+            await refuse(context, _too_late(self, request, context))
         except Exception:
             await fail(context, handler.__name__)
 
@@ -111,6 +104,17 @@ async def _abort(context: Context, code: grpc.StatusCode, status: status_pb2.Sta
 
 def _wait(remaining: float) -> float:
     return max(0.001, min(LONGEST_WAIT, remaining - MARGIN))
+
+
+def _too_late(servicer: object, request: Message, context: Context) -> TryAgain:
+    """What is said when time runs out: of a change that its outcome is open, of a question only to ask again."""
+    if "request_id" not in request.DESCRIPTOR.fields_by_name:
+        return TryAgain("the ledger did not confirm the answer in time; ask again", SECOND)
+    return OutcomePending(
+        "the outcome is not known yet; send the same request, with the same request_id, again",
+        SECOND,
+        _pending_metadata(servicer, request, context),
+    )
 
 
 def _pending_metadata(servicer: object, request: Message, context: Context) -> dict[str, str]:

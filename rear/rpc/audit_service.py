@@ -11,10 +11,10 @@ from rear.domain.events import AggregateType
 from rear.domain.refusals import InvalidField, NotReady, Refusal, TryAgain
 from rear.domain.window import SECOND
 from rear.event.v1.envelope_pb2 import Envelope
+from rear.ledger.commit import Committed
 from rear.ledger.errors import LedgerDamaged, LedgerError
 from rear.ledger.position import Position, parse_position
 from rear.ledger.stream import EventStream, Stored
-from rear.ledger.writer import Committed
 from rear.managers.provider import Provider
 from rear.rpc.answering import Context, Gate, fail, refuse
 from rear.rpc.undecodable import check_decoded
@@ -73,7 +73,10 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
             await fail(context, "ReadEvents")
 
     async def _read(self, request: pb.ReadEventsRequest) -> AsyncIterator[pb.ReadEventsResponse]:
-        after, subject = self._after(request), self._subject(request)
+        subject = self._subject(request)
+        after = self._after(request)
+        if request.last:
+            after = await self._before_last(request.last, subject)
         left = request.limit if request.limit > 0 else None
         while True:
             moved = self._signal.waiting()
@@ -106,7 +109,7 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
                 raise InvalidField("last", "does not go with after_position")
             if not 0 < request.last <= LARGEST_LAST:
                 raise InvalidField("last", f"is {request.last}; it must be from 1 to {LARGEST_LAST}")
-            return max(0, own.sequence - request.last)
+            return 0
         if not request.after_position:
             return 0
         position = parse_position(request.after_position)
@@ -117,6 +120,21 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
         if position.sequence > own.sequence:
             raise InvalidField("after_position", "is a position that this ledger has not reached")
         return position.sequence
+
+    async def _before_last(self, count: int, subject: str | None) -> int:
+        """The sequence before the last `count` events of a subject: looks back ever further for them."""
+        end = self._provider.writer.position.sequence
+        if subject is None:
+            return max(0, end - count)
+        span = max(1_000, 4 * count)
+        while True:
+            start = max(1, end - span + 1)
+            found = [one.sequence async for page in self._stream.pages(start, end=end, subject=subject) for one in page]
+            if len(found) >= count:
+                return found[-count] - 1
+            if start == 1:
+                return 0
+            span *= 4
 
     def _subject(self, request: pb.ReadEventsRequest) -> str | None:
         kind, key = request.aggregate_type, request.aggregate_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
@@ -55,13 +56,18 @@ class RpcServer:
 
     def bind(self, address: str) -> int:
         """Listens on `host:port` (port 0: a free one), and returns the port. Raises PortTaken."""
+        host, _, wanted = address.rpartition(":")
         try:
-            port = self._server.add_insecure_port(address)
+            # Asked first for its plain words: gRPC's own are for those who debug it.
+            family, kind, protocol, _, place = socket.getaddrinfo(host.strip("[]"), wanted, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(place)
+            return self._server.add_insecure_port(address)
+        except OSError as error:
+            raise PortTaken(f"cannot listen on {address}: {error.strerror}") from error
         except RuntimeError as error:
-            raise PortTaken(f"cannot listen on {address}: {error}") from error
-        if port == 0:
-            raise PortTaken(f"cannot listen on {address}: it is in use")
-        return port
+            raise PortTaken(f"cannot listen on {address}: somebody else does") from error
 
     async def start(self) -> None:
         """Begins to take calls."""

@@ -42,7 +42,9 @@ class ReadEventsRequest(_message.Message):
     limit: _builtins.int
     """End after this many events. Zero: no bound."""
     last: _builtins.int
-    """Begin with the last events rather than the first: that many before the end. Needs an empty `after_position`."""
+    """Begin with the last events that are asked for rather than the first: that many before the end. Needs an empty
+    `after_position`.
+    """
     def __init__(
         self,
         *,

@@ -13,11 +13,11 @@ from rear.domain.state import State
 from rear.domain.window import HOUR, MINUTE, AskedWindow
 from rear.ledger.anchor import Anchor, AnchorPoint
 from rear.ledger.chain import GENESIS
+from rear.ledger.commit import Committed
 from rear.ledger.errors import LedgerDamaged
 from rear.ledger.opening import check_anchor
 from rear.ledger.reader import read_proved
 from rear.ledger.stream import Outgoing
-from rear.ledger.writer import Committed
 from rear.projections.tables import Tables
 from tests.faulty_stream import (
     AlteredStream,

@@ -15,10 +15,10 @@ from rear.domain.refusals import (
     TryAgain,
 )
 from rear.domain.window import Instant
-from rear.ledger import writer as writers
+from rear.ledger import landing
+from rear.ledger.commit import Decision
 from rear.ledger.connection import Connection
 from rear.ledger.errors import OutcomeUnknown
-from rear.ledger.writer import Decision
 from tests.faulty_stream import (
     FaultyStream,
     append_foreign,
@@ -95,7 +95,7 @@ class TestOthers:
             await seller.writer.submit(_refuse)
         assert ledger.tip_asked == asked  # it has just heard from the ledger
 
-        monkeypatch.setattr(writers, "STALE_AFTER", 0.0)
+        monkeypatch.setattr(landing, "STALE_AFTER", 0.0)
         with pytest.raises(CapacityExceeded):
             await seller.writer.submit(_refuse)
         assert ledger.tip_asked > asked

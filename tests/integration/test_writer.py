@@ -25,8 +25,9 @@ from rear.domain.refusals import (
 )
 from rear.domain.window import MINUTE, SECOND, Duration, Instant
 from rear.ledger import writer as writers
+from rear.ledger.commit import Decision
 from rear.ledger.errors import OutcomeUnknown
-from rear.ledger.writer import MAX_EVENTS, Decision
+from rear.ledger.writer import MAX_EVENTS
 from tests.faulty_stream import (
     Fault,
     FaultyStream,
