@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Final, TypeVar
 
 DEADLINE: Final = 30.0
@@ -58,9 +57,3 @@ async def _caller(
         latencies.append(time.perf_counter() - begun)
         if answers is not None:
             answers.append(answer)
-
-
-def medians(rounds: Sequence[Round]) -> Round:
-    """The rounds as one: the median of their rates, and each call's latency."""
-    calls = sorted(latency for each in rounds for latency in each.latencies)
-    return Round(len(calls) / median(each.per_second for each in rounds), tuple(calls))

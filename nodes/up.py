@@ -137,8 +137,8 @@ async def _take(node: Node, pools: Sequence[PoolSpec]) -> None:
 
 
 def _announce(node: Node, ready_file: Path | None) -> None:
-    state = node.writer.state
-    click.echo(f"{node.settings.provider_id} serves {len(state.pools)} pools on {node.endpoint}")
+    count = len(node.writer.state.pools)
+    click.echo(f"{node.settings.provider_id} serves {count} pool{'s' if count != 1 else ''} on {node.endpoint}")
     if ready_file is not None:
         partial = ready_file.with_suffix(".partial")
         partial.write_text(node.endpoint)

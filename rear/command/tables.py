@@ -18,7 +18,7 @@ from rear.command.settings import common_options, settings
 from rear.ledger.store import StateDirectory, Store
 from rear.projections.rebuild import rebuild
 from rear.projections.schema import TABLES
-from rear.projections.tables import Tables, TablesError, digest_of, read_only
+from rear.projections.tables import Tables, TablesError, counts_of, digest_of, read_only
 
 
 @click.group()
@@ -79,7 +79,7 @@ def show(table: str | None, limit: int, state: Path) -> None:
 
 
 def _write_counts(connection: sqlite3.Connection) -> None:
-    counted = {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in TABLES}
+    counted = counts_of(connection)
     if settings().json:
         write_json(counted)
     else:

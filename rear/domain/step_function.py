@@ -119,28 +119,6 @@ class StepFunction:
         """Whether `peak(window)` is `limit` or less; quickest where few breakpoints stay below it anyway."""
         return (len(self._highs) == 1 and self._highs[0] <= limit) or self.peak(window) <= limit
 
-    def first_above(self, start: Instant, end: Instant, limit: int) -> Instant | None:
-        """The first instant in [start, end) where the value is more than `limit`."""
-        if start >= end:
-            return None
-        block, step = self._step_at(start)
-        if block < 0:
-            if limit < 0:
-                return start
-            block = step = 0
-        for index in range(block, len(self._starts)):
-            if self._starts[index] >= end:
-                return None
-            if self._highs[index] > limit:
-                bound = limit - self._highs[index] + self._tops[index]
-                values = self._values[index]
-                for position in range(step, len(values)):
-                    if values[position] > bound:
-                        instant = max(start, self._instants[index][position])
-                        return instant if instant < end else None
-            step = 0
-        return None
-
     def last_above(self, start: Instant, end: Instant, limit: int) -> Instant | None:
         """Where the last step in [start, end) that is above `limit` begins, at `start` earliest."""
         if start >= end:

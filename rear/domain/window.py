@@ -40,10 +40,6 @@ class Window:
         """The window's length in nanoseconds."""
         return Duration(self.end - self.start)
 
-    def overlaps(self, other: Window) -> bool:
-        """Whether some instant lies in both."""
-        return self.start < other.end and other.start < self.end
-
     def contains(self, instant: Instant) -> bool:
         """Whether `instant` lies in [start, end)."""
         return self.start <= instant < self.end

@@ -86,12 +86,6 @@ class Tables:
         self._reader.close()
         self._writer.close()
 
-    def clear(self) -> None:
-        """Empties all tables, for a rebuild."""
-        with self._writer:
-            for table in schema.TABLES:
-                self._writer.execute(f"DELETE FROM {table}")
-
     def write(self, batch: Sequence[Committed], service: Service) -> None:
         """Writes the rows of a batch and the position after it, in one transaction."""
         for _ in self.writing(batch, service):
@@ -190,7 +184,7 @@ class Tables:
 
     def counts(self) -> dict[str, int]:
         """Rows by table."""
-        return {table: self._reader.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in schema.TABLES}
+        return counts_of(self._reader)
 
     def digest(self) -> str:
         """SHA-256 over every row of every table in order. Equal ledgers give equal digests."""
@@ -215,6 +209,11 @@ class Tables:
 
 def _damaged(path: Path, error: Exception) -> TablesError:
     return TablesError(f"{path} is damaged ({error}); delete it, and the next start rebuilds it")
+
+
+def counts_of(connection: sqlite3.Connection) -> dict[str, int]:
+    """Rows by table."""
+    return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in schema.TABLES}
 
 
 def digest_of(connection: sqlite3.Connection) -> tuple[int, str]:

@@ -45,13 +45,6 @@ def read_offer(message: pool_pb2.Offer) -> Offer:
     )
 
 
-def flavour_to_proto(flavour: Flavour, provider_id: str) -> flavour_pb2.Flavour:
-    """The whole flavour as `provider_id` sells it, each device with its attributes."""
-    message = flavour_pb2.Flavour()
-    _write_flavour(message, flavour, provider_id)
-    return message
-
-
 def listed_flavour_to_proto(
     flavour: Flavour,
     provider_id: str,

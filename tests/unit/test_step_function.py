@@ -93,7 +93,7 @@ def test_nanoseconds_are_not_rounded() -> None:
     whole_hour = window(0, HOUR)
     function = function_of((whole_hour, 1), (window(HOUR - 1, 2 * HOUR), 1))
     assert function.peak(whole_hour) == 2
-    assert function.first_above(whole_hour.start, whole_hour.end, 1) == HOUR - 1
+    assert function.last_above(whole_hour.start, whole_hour.end, 1) == HOUR - 1
 
 
 def test_nothing_is_in_use_before_the_first_window_and_after_the_last() -> None:
@@ -163,7 +163,6 @@ def test_a_peak_can_be_told_before_adding(added: list[Added], over: Window, aske
 def test_the_first_and_the_last_step_above_a_limit(added: list[Added], over: Window, limit: int) -> None:
     function = function_of(*added)
     above = [at for at in range(over.start, over.end) if value_at(added, at) > limit]
-    assert function.first_above(over.start, over.end, limit) == (above[0] if above else None)
     last = function.last_above(over.start, over.end, limit)
     if not above:
         assert last is None
@@ -220,7 +219,6 @@ def test_thousands_of_windows_come_and_go(seed: int) -> None:
             assert function.peak(since) == max(value for _, value in rest)
             assert function.first_at_most(since.start, middle) == next(at for at, v in rest if v <= middle)
             above = [at for at, value in rest if value > middle]
-            assert function.first_above(since.start, since.end, middle) == (above[0] if above else None)
             assert function.last_above(since.start, since.end, middle) == (above[-1] if above else None)
 
 

@@ -30,7 +30,6 @@ from rear.wire import values
 from rear.wire.contracts import CONTRACT_STATES, contract_to_proto, counter_offer_to_proto
 from rear.wire.flavours import (
     direct_route,
-    flavour_to_proto,
     listed_flavour_to_proto,
     read_offer,
     write_offer,
@@ -151,8 +150,13 @@ def test_every_order_of_the_api_is_known() -> None:
 # Flavours
 
 
+def _listed(terms: PoolTerms) -> flavour_pb2.ListedFlavour:
+    flavour = Flavour(FIRST, terms, POOL, GPUS)
+    return listed_flavour_to_proto(flavour, SOURCE, FIRST.quantities, (), FIRST.advertised_at)
+
+
 def test_a_flavour_shows_its_devices_with_their_attributes() -> None:
-    message = flavour_to_proto(Flavour(FIRST, TERMS, POOL, GPUS), SOURCE)
+    message = _listed(TERMS).flavour
 
     assert (message.flavour_id, message.parent_id) == (f"{POOL}-1", "")
     assert (message.pool_id, message.provider_id) == (POOL, SOURCE)
@@ -169,7 +173,7 @@ def test_a_flavour_has_the_terms_of_its_pool(terms: PoolTerms) -> None:
     message = pool_pb2.PoolTerms()
     write_terms(message, terms)
 
-    shown = flavour_to_proto(Flavour(FIRST, terms, POOL, GPUS), SOURCE)
+    shown = _listed(terms).flavour
 
     for part in message.DESCRIPTOR.fields:
         assert getattr(shown, part.name) == getattr(message, part.name)
