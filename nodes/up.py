@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import ipaddress
 import re
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -21,12 +20,10 @@ from nodes.server import Node, NodeSettings
 from rear.command.logs import configure
 from rear.ledger.errors import LedgerError
 from rear.ledger.store import SERVICE_NAME
+from rear.process import run
 from rear.rpc.server import PortTaken
 
 DOMAIN_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-GC_THRESHOLDS: Final = (50_000, 20, 100)
-"""Aggregates and events hold no cycles: looking for some every 700 objects cost a tenth of a reservation."""
-
 MANY_POOLS: Final = 200
 """Pools from which on registering them shows a progress bar."""
 
@@ -86,7 +83,7 @@ def role(
     pools = _read_inventory(inventory, domain, every)
     settings = NodeSettings(name, domain, state, host, port)
     try:
-        _run(_serve(settings, pools, ready_file))
+        run(_serve(settings, pools, ready_file))
     except (LedgerError, PortTaken, OSError) as error:
         raise CannotStart(str(error)) from error
 
@@ -143,14 +140,6 @@ def _announce(node: Node, ready_file: Path | None) -> None:
         partial = ready_file.with_suffix(".partial")
         partial.write_text(node.endpoint)
         partial.rename(ready_file)
-
-
-def _run(main: Coroutine[Any, Any, None]) -> None:
-    import uvloop
-
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-    uvloop.run(main)
 
 
 def _address(listen: str, anywhere: bool) -> tuple[str, int]:

@@ -10,9 +10,9 @@ from typing import TypeVar
 import click
 
 from rear.command.logs import configure
-from rear.command.settings import run
 from rear.ledger.errors import LedgerError, StoreLocked
 from rear.ledger.store import StateDirectory, Store, open_store
+from rear.process import run
 
 Result = TypeVar("Result")
 

@@ -57,22 +57,25 @@ class State:
     """Every live aggregate after the newest event, and the calendars of the pools.
 
     Aggregates are immutable, so to go back is to take the value from before; the calendars are indexes that
-    change in place and are changed back.
+    change in place and are changed back. A calendar is made when it is first asked for, so that a replay of a long
+    history makes none.
     """
 
     pools: dict[str, Pool] = field(default_factory=dict)
-    calendars: dict[str, PoolCalendar] = field(default_factory=dict)
     contracts: dict[str, Contract] = field(default_factory=dict)
     allocations: dict[str, Allocation] = field(default_factory=dict)
     service: Service = field(default_factory=Service)
     last_recorded: Instant = Instant(0)
     offers_changed: int = 0
     """Counts changes of pools' terms and capacities, and of which pools there are."""
+    _calendars: dict[str, PoolCalendar] = field(default_factory=dict)
 
-    def add_pool(self, loaded: Pool) -> None:
-        """Takes a pool as it was kept, with its calendar."""
-        self.pools[loaded.id] = loaded
-        self.calendars[loaded.id] = loaded.calendar()
+    def calendar(self, pool_id: str) -> PoolCalendar:
+        """The calendar of a pool. Raises KeyError where there is no such pool."""
+        calendar = self._calendars.get(pool_id)
+        if calendar is None:
+            calendar = self._calendars[pool_id] = self.pools[pool_id].calendar()
+        return calendar
 
     def forget(self, ended: Contract | Allocation) -> None:
         """Drops a contract or an allocation that has ended. One that lives, or has moved on, stays.
@@ -95,7 +98,7 @@ class State:
             case PoolReserved() | HoldReleased():
                 before = self.pools[key]
                 after = self.pools[key] = pool.evolve(before, event)
-                _follow(self.calendars[key], event, before, after)
+                _follow(self._calendars.get(key), event, before, after)
                 return Step(event, before, after, recorded)
             case AllocationCreated() | AllocationReleased():
                 earlier = self.allocations.get(key)
@@ -119,12 +122,12 @@ class State:
         match event:
             case PoolReserved() | HoldReleased():
                 assert isinstance(before, Pool)
-                _follow(self.calendars[key], event, self.pools[key], before)
+                _follow(self._calendars.get(key), event, self.pools[key], before)
                 self.pools[key] = before
             case PoolRegistered() | PoolTermsChanged() | CapacityChanged() | PoolRetired():
                 self.offers_changed += 1
                 _put_back(self.pools, key, before if isinstance(before, Pool) else None)
-                _put_back(self.calendars, key, step.calendar)
+                _put_back(self._calendars, key, step.calendar)
             case AllocationCreated() | AllocationReleased():
                 _put_back(self.allocations, key, before if isinstance(before, Allocation) else None)
             case LedgerOpened() | WriterChanged() | LossAccepted():
@@ -134,13 +137,13 @@ class State:
                 _put_back(self.contracts, key, before if isinstance(before, Contract) else None)
 
     def _apply_rare(self, event: PoolEvent, recorded: Instant) -> Step:
-        """Events that change a pool as a whole: its calendar is made anew where capacity changes."""
+        """Events that change a pool as a whole: its calendar is dropped, to be made anew, where capacity changes."""
         self.offers_changed += 1
         before = self.pools.get(event.originator_id)
-        calendar = self.calendars.get(event.originator_id)
+        calendar = self._calendars.get(event.originator_id)
         changed = self.pools[event.originator_id] = pool.evolve(before, event)
-        if isinstance(event, PoolRegistered | CapacityChanged):
-            self.calendars[event.originator_id] = changed.calendar()
+        if isinstance(event, CapacityChanged):
+            self._calendars.pop(event.originator_id, None)
         return Step(event, before, changed, recorded, calendar)
 
 
@@ -155,8 +158,10 @@ def evolve_service(service: Service, event: LedgerOpened | WriterChanged | LossA
             return Service(event.originator_version, service.log_id, service.epoch, service.endpoint)
 
 
-def _follow(calendar: PoolCalendar, event: PoolReserved | HoldReleased, before: Pool, after: Pool) -> None:
+def _follow(calendar: PoolCalendar | None, event: PoolReserved | HoldReleased, before: Pool, after: Pool) -> None:
     """Brings a calendar from one pool value to the next: what the event's hold was goes, what it is comes."""
+    if calendar is None:
+        return
     hold_id = event.hold.id if isinstance(event, PoolReserved) else event.hold_id
     gone, come = before.holds.get(hold_id), after.holds.get(hold_id)
     if gone is not None:

@@ -13,15 +13,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 log = structlog.get_logger(__name__)
-
-HEADER_LINE: Final = b"NATS/1.0\r\n"
 
 Take = Callable[[bytes, bytes], bool]
 """Takes one reply (raw header block, payload) and tells whether it was the last."""

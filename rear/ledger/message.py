@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rear.ledger.client import fields, frame
+from rear.ledger.client import frame
 
 _SUBJECT: Final = re.compile(r"[^\s.*>]+(?:\.[^\s.*>]+)*")
 
@@ -53,16 +53,24 @@ def batch_frames(messages: Sequence[Outgoing], expected_last: int, limit: int) -
 
 def stored(headers: bytes, payload: bytes) -> Stored:
     """The message in an answer to a direct get."""
-    found = fields(headers)
-    return message_at(int(found[b"Nats-Sequence"]), found[b"Nats-Subject"].decode(), payload, found)
+    return message_at(int(_last(headers, b"Nats-Sequence")), _last(headers, b"Nats-Subject").decode(), payload, headers)
 
 
-def message_at(sequence: int, subject: str, payload: bytes, found: dict[bytes, bytes]) -> Stored:
-    """The message at `sequence` with the header fields `found`."""
+def message_at(sequence: int, subject: str, payload: bytes, headers: bytes) -> Stored:
+    """The message at `sequence` with its raw header block."""
     return Stored(
         sequence,
         subject,
         payload,
-        found.get(b"rear-hash", b"").decode("ascii", "replace"),
-        b"Nats-Batch-Id" not in found or b"Nats-Batch-Commit" in found,
+        _last(headers, b"rear-hash").decode("ascii", "replace"),
+        b"\r\nNats-Batch-Id:" not in headers or b"\r\nNats-Batch-Commit:" in headers,
     )
+
+
+def _last(headers: bytes, name: bytes) -> bytes:
+    """The value of a header, empty where there is none. The last counts: the server appends its own."""
+    begin = headers.rfind(b"\r\n" + name + b":")
+    if begin < 0:
+        return b""
+    begin += len(name) + 3
+    return headers[begin : headers.index(b"\r\n", begin)].strip()

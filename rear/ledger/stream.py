@@ -298,7 +298,7 @@ class EventStream:
             sequence,
             message["subject"],
             base64.b64decode(message.get("data") or ""),
-            fields(base64.b64decode(message.get("hdrs") or "")),
+            base64.b64decode(message.get("hdrs") or ""),
         )
 
     # -- asking --------------------------------------------------------------------------------------------

@@ -154,7 +154,7 @@ class ContractManager:
         state, promises = self._provider.state, self._provider.promises
         pool = find_pool(state.pools, command.flavour_id)
         try:
-            return reservation.reserve(pool, state.calendars[pool.id], command, promises, cause)
+            return reservation.reserve(pool, state.calendar(pool.id), command, promises, cause)
         except CapacityExceeded:
             overdue = self._overdue(pool, cause.at)
             if not overdue:
@@ -172,7 +172,7 @@ class ContractManager:
                 steps += [state.apply(event) for event in expiry]
                 events += expiry
             pool = find_pool(state.pools, command.flavour_id)
-            calendar = state.calendars[pool.id]
+            calendar = state.calendar(pool.id)
             return (*events, *reservation.reserve(pool, calendar, command, promises, cause))
         except CapacityExceeded:
             if len(overdue) > MOST_EXPIRED_BY_ONE:
@@ -212,7 +212,7 @@ class ContractManager:
         return reservation.end(
             contract,
             state.pools[contract.pool_id],
-            state.calendars[contract.pool_id],
+            state.calendar(contract.pool_id),
             state.allocations[contract.allocation_id],
             event,
             reason,

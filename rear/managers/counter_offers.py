@@ -42,7 +42,7 @@ async def find_counter_offer(provider: Provider, command: ReserveCommand) -> Cou
     fit = await _earliest_fit(writer.state, pool.id, command.partition, asked, latest)
     offer = reservation.counter_offer(
         writer.state.pools.get(pool.id, pool),
-        writer.state.calendars[pool.id],
+        writer.state.calendar(pool.id),
         command.partition,
         asked,
         fit.start,
@@ -58,7 +58,7 @@ async def _earliest_fit(state: State, pool_id: str, partition: Demand, asked: Wi
     begun = slice_begun = time.monotonic()
     candidate = asked.start
     while True:
-        fit = state.calendars[pool_id].earliest_fit(partition, asked.duration, candidate, latest, JUMPS_A_LOOK)
+        fit = state.calendar(pool_id).earliest_fit(partition, asked.duration, candidate, latest, JUMPS_A_LOOK)
         if fit.start is not None or fit.exhaustive:
             return fit
         candidate = fit.reached

@@ -110,7 +110,7 @@ class DiscoveryManager:
         flavour = pool.flavour
         if flavour is None or not selector.matches_terms(pool.id, pool.terms, pool.units):
             return None
-        calendar, partition = self._provider.state.calendars[pool.id], selector.partition
+        calendar, partition = self._provider.state.calendar(pool.id), selector.partition
         if partition is not None and not (calendar.fits(partition, window) and _is_allowed(partition, pool)):
             return None
         available = calendar.free(window)

@@ -151,7 +151,8 @@ class Tables:
         for pool_id, event in self._reader.execute("SELECT pool_id, event FROM holds"):
             holds.setdefault(pool_id, []).append(rows.hold_from(event))
         for row in self._reader.execute(rows.POOLS):
-            state.add_pool(rows.pool_from(row, holds.pop(row[0], ())))
+            pool = rows.pool_from(row, holds.pop(row[0], ()))
+            state.pools[pool.id] = pool
         for row in self._reader.execute(f"SELECT {rows.CONTRACT_COLUMNS} FROM contracts WHERE live ORDER BY sequence"):
             contract = rows.contract_from(row)
             state.contracts[contract.id] = contract

@@ -68,7 +68,7 @@ class Market:
 
     @property
     def calendar(self) -> PoolCalendar:
-        return self.state.calendars["machine"]
+        return self.state.calendar("machine")
 
     def decide(self, command: ReserveCommand) -> tuple[PoolReserved, ContractReserved, AllocationCreated]:
         found = find_pool(self.state.pools, command.flavour_id)

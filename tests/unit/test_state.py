@@ -96,7 +96,7 @@ def snapshot(state: State) -> Snapshot:
         dict(state.allocations),
         state.service,
         state.last_recorded,
-        {key: shape(calendar) for key, calendar in state.calendars.items()},
+        {key: shape(state.calendar(key)) for key in state.pools},
     )
 
 
@@ -158,7 +158,7 @@ class StateMachine(RuleBasedStateMachine):
         command = wish(f"r{self.requests}", demand, f"{key}-{number}", window, confirm=confirm)
         try:
             found = reservation.find_pool(self.state.pools, command.flavour_id)
-            events = reservation.reserve(found, self.state.calendars[key], command, PROMISES, self.cause())
+            events = reservation.reserve(found, self.state.calendar(key), command, PROMISES, self.cause())
         except (CapacityExceeded, FlavourChanged, FlavourNotFound, InvalidField):
             return
         self.apply(events)
@@ -183,7 +183,7 @@ class StateMachine(RuleBasedStateMachine):
             self.apply([event])
             return
         stands = self.state.allocations[contract.allocation_id]
-        pool, calendar = self.state.pools[contract.pool_id], self.state.calendars[contract.pool_id]
+        pool, calendar = self.state.pools[contract.pool_id], self.state.calendar(contract.pool_id)
         self.apply(reservation.end(contract, pool, calendar, stands, event, "", PROMISES, Cause(self.now, self.now)))
 
     @rule(key=st.sampled_from(POOLS), millicores=cpus, devices=st.integers(0, 3))
@@ -201,7 +201,7 @@ class StateMachine(RuleBasedStateMachine):
     def change_terms(self, key: str, minimum: int) -> None:
         pool = self.state.pools.get(key)
         if pool is not None:
-            calendar = self.state.calendars[key]
+            calendar = self.state.calendar(key)
             terms = divisible(minimum)
             self.apply([pools.change_terms(pool, calendar, terms, PROMISES.default_lease, self.cause())])
 
@@ -239,9 +239,8 @@ class StateMachine(RuleBasedStateMachine):
 
     @invariant()
     def calendars_are_what_the_holds_say(self) -> None:
-        assert set(self.state.calendars) == set(self.state.pools)
         for key, pool in self.state.pools.items():
-            assert shape(self.state.calendars[key]) == shape(pool.calendar())
+            assert shape(self.state.calendar(key)) == shape(pool.calendar())
 
     @invariant()
     def live_contracts_and_nothing_else_are_held(self) -> None:
@@ -282,7 +281,7 @@ def test_what_has_ended_is_forgotten_and_what_lives_is_not() -> None:
     cause = Cause(T0, T0)
     state.apply(pools.register("a", divisible(), Quantities({"cpu_millicores": 8_000}), (), cause))
     command = wish("r", Demand(Quantities({"cpu_millicores": 1_000})), "a-1")
-    for event in reservation.reserve(state.pools["a"], state.calendars["a"], command, PROMISES, cause):
+    for event in reservation.reserve(state.pools["a"], state.calendar("a"), command, PROMISES, cause):
         state.apply(event)
     contract = state.contracts[command.contract_id]
     stands = state.allocations[contract.allocation_id]
