@@ -25,6 +25,7 @@ from rear.managers.contracts import ContractManager
 from rear.managers.discovery import DiscoveryManager
 from rear.managers.provider import Provider
 from rear.managers.rear import RearManager, Reconciled
+from rear.managers.timekeeper import Timekeeper
 from rear.managers.timers import Timers
 from rear.projections.feed import TablesFeed
 from rear.projections.rebuild import Replayed, forget_ended
@@ -100,6 +101,7 @@ class Node:
         self.feed: TablesFeed
         self.store: Store
         self.contracts: ContractManager
+        self.timekeeper: Timekeeper
         self._gate = NodeGate()
         self._signal = CommitSignal()
         self._clock = clock or SystemClock()
@@ -109,7 +111,10 @@ class Node:
         self._server: RpcServer
 
     async def __aenter__(self) -> Node:
-        """Opens the ledger, becomes its writer, and listens. Raises LedgerError or PortTaken."""
+        """Opens the ledger, becomes its writer, does what fell due meanwhile, and listens.
+
+        Raises LedgerError or PortTaken.
+        """
         try:
             await self._open()
         except BaseException:
@@ -129,12 +134,10 @@ class Node:
         return await self._rear.reconcile(inventory, progress)
 
     async def serve(self) -> None:
-        """Does what fell due while the node was down, then begins to answer."""
-        overdue = await self.contracts.work_off()
-        if overdue:
-            log.info("worked off what fell due while the node was down", contracts=overdue)
-        self.contracts.start_timers()
-        self._stack.push_async_callback(self.contracts.stop_timers)
+        """Begins to answer."""
+        await self.timekeeper.work_off()
+        self.timekeeper.start()
+        self._stack.push_async_callback(self.timekeeper.stop)
         self._gate.open()
         health = asyncio.create_task(self._watch_health(), name="health")
         self._stack.push_async_callback(_cancel, health)
@@ -157,6 +160,9 @@ class Node:
         self._stack.push_async_callback(self.feed.close)
         self.writer.start()
         self._stack.push_async_callback(self.writer.close)
+        overdue = await self.timekeeper.work_off()
+        if overdue:
+            log.info("worked off what fell due while the node was down", contracts=overdue)
         await self._server.start()
         self._stack.push_async_callback(self._server.stop, DRAIN)
 
@@ -201,6 +207,7 @@ class Node:
             Timers(writer.state.contracts.values()),
         )
         self.contracts = ContractManager(provider)
+        self.timekeeper = Timekeeper(provider)
         self._rear = RearManager(provider)
         writer.listeners += [provider, self.feed, self._signal]
         discovery = DiscoveryServicer(DiscoveryManager(provider), provider, self.endpoint, gate)
@@ -230,7 +237,7 @@ class Node:
         """Says by health whether requests can be served, and logs why not when that changes."""
         before: str | None = ""
         while True:
-            trouble = self.writer.trouble or self.feed.trouble
+            trouble = self.writer.trouble or self.feed.trouble or self.timekeeper.trouble
             if trouble is None and not self.store.connection.connected:
                 trouble = "there is no connection to the ledger's server"
             if trouble != before:

@@ -31,6 +31,7 @@ from rear.ledger.writer import Writer
 from rear.managers.contracts import Answered, ContractManager
 from rear.managers.provider import Provider
 from rear.managers.rear import RearManager
+from rear.managers.timekeeper import Timekeeper
 from rear.managers.timers import Timers
 from rear.projections.feed import TablesFeed
 from rear.projections.rebuild import Replayed, forget_ended, rebuild
@@ -185,6 +186,7 @@ class Seller:
         timers = Timers(state.contracts.values())
         self.provider = Provider(PROVIDER, self.promises, self.writer, self.feed, timers)
         self.contracts = ContractManager(self.provider)
+        self.timekeeper = Timekeeper(self.provider)
         self.pools = RearManager(self.provider)
         self.writer.listeners += [self.provider, self.feed]
         self.feed.start()

@@ -113,13 +113,27 @@ class NotServed(Refusal):
 
 
 class TryAgain(Refusal):
-    """Not now. Nothing was changed; the same request may be sent again after `retry_after`."""
+    """Not now. Nothing was changed; the same request may be sent again after `retry_after`.
+
+    `because` is for the service's own log: callers get the message only.
+    """
 
     reason = "LEDGER_UNAVAILABLE"
 
-    def __init__(self, message: str, retry_after: Duration, metadata: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        retry_after: Duration,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        because: str = "",
+    ) -> None:
         super().__init__(message, metadata)
         self.retry_after = retry_after
+        self.because = because
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.because}" if self.because else self.message
 
 
 class ClearingOverdue(TryAgain):

@@ -97,21 +97,25 @@ class State:
         match event:
             case PoolReserved() | HoldReleased():
                 before = self.pools[key]
+                _check_version(event, before)
                 after = self.pools[key] = pool.evolve(before, event)
                 _follow(self._calendars.get(key), event, before, after)
                 return Step(event, before, after, recorded)
             case AllocationCreated() | AllocationReleased():
                 earlier = self.allocations.get(key)
+                _check_version(event, earlier)
                 current = self.allocations[key] = allocation.evolve(earlier, event)
                 return Step(event, earlier, current, recorded)
             case PoolRegistered() | PoolTermsChanged() | CapacityChanged() | PoolRetired():
                 return self._apply_rare(event, recorded)
             case LedgerOpened() | WriterChanged() | LossAccepted():
                 service = self.service
+                _check_version(event, service)
                 self.service = evolve_service(service, event)
                 return Step(event, service, self.service, recorded)
             case _:
                 known = self.contracts.get(key)
+                _check_version(event, known)
                 evolved = self.contracts[key] = contract.evolve(known, event)
                 return Step(event, known, evolved, recorded)
 
@@ -140,11 +144,21 @@ class State:
         """Events that change a pool as a whole: its calendar is dropped, to be made anew, where capacity changes."""
         self.offers_changed += 1
         before = self.pools.get(event.originator_id)
+        _check_version(event, before)
         calendar = self._calendars.get(event.originator_id)
         changed = self.pools[event.originator_id] = pool.evolve(before, event)
         if isinstance(event, CapacityChanged):
             self._calendars.pop(event.originator_id, None)
         return Step(event, before, changed, recorded, calendar)
+
+
+def _check_version(event: AnyEvent, before: Aggregate | Service | None) -> None:
+    """An aggregate's versions count its events from 1."""
+    version = 0 if before is None else before.version
+    if event.originator_version != version + 1:
+        raise ValueError(
+            f"{event.originator_id} is at version {version}; event {event.originator_version} does not follow"
+        )
 
 
 def evolve_service(service: Service, event: LedgerOpened | WriterChanged | LossAccepted) -> Service:

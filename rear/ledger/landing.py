@@ -67,6 +67,7 @@ class Landing:
             except OutcomeUnknown as error:
                 unknown = True
                 self.note(f"the outcome of a commit is not known yet: {error}")
+                await asyncio.sleep(RETRY_PAUSE)
             except LedgerUnavailable as error:
                 self.note(str(error))
                 if not unknown:

@@ -13,7 +13,7 @@ from rear.ledger.codec import encode, subject_of
 from rear.ledger.commit import Identity
 from rear.ledger.errors import LedgerDamaged, LedgerError
 from rear.ledger.landing import APPEND_TIMEOUT
-from rear.ledger.opening import Tip, check_anchor
+from rear.ledger.opening import Tip, check_anchor, inside_of_a_commit
 from rear.ledger.reader import read_proved
 from rear.ledger.sources import Clock, Ids
 from rear.ledger.stream import EventStream, Outgoing
@@ -46,6 +46,9 @@ async def accept_loss(
     """
     if not await _disagrees(stream, anchor):
         raise LedgerError("the ledger agrees with its anchor: there is no loss to accept")
+    last = await stream.last()
+    if last is not None and not last.ends_commit:
+        raise LedgerDamaged(inside_of_a_commit(last.sequence))
     found = await _read(stream, identity)
     point = _point(anchor)
     now = Instant(max(clock.now(), found.last_recorded))
@@ -61,8 +64,8 @@ async def accept_loss(
     subject = subject_of(identity.service, event)
     payload = encode(event, event_id=ids.new(), source=identity.source, subject=subject)
     hash = link(found.tip.hash, subject, payload)
-    last = await stream.append([Outgoing(subject, payload, hash)], found.tip.sequence, timeout=APPEND_TIMEOUT)
-    anchor.replace(AnchorPoint(found.service.log_id, last, hash))
+    end = await stream.append([Outgoing(subject, payload, hash)], found.tip.sequence, timeout=APPEND_TIMEOUT)
+    anchor.replace(AnchorPoint(found.service.log_id, end, hash))
     return Accepted(event.anchored_sequence, found.tip.sequence)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from rear.domain.events import Cause, LedgerOpened, WriterChanged
-from rear.domain.state import State
+from rear.domain.state import State, Step
 from rear.domain.window import Instant
 from rear.ledger.anchor import Anchor, AnchorPoint
 from rear.ledger.chain import GENESIS, link
@@ -16,7 +16,7 @@ from rear.ledger.codec import encode, subject_of
 from rear.ledger.commit import Committed, Identity
 from rear.ledger.errors import LedgerDamaged, OutcomeUnknown, TipConflict
 from rear.ledger.landing import APPEND_TIMEOUT
-from rear.ledger.reader import read_proved
+from rear.ledger.reader import Recorded, read_proved
 from rear.ledger.sources import Clock, Ids
 from rear.ledger.stream import EventStream, Outgoing
 from rear.ledger.writer import Writer
@@ -63,14 +63,32 @@ async def check_anchor(stream: EventStream, anchor: Anchor) -> AnchorPoint | Non
     return point
 
 
+def inside_of_a_commit(sequence: int) -> str:
+    """What is said of a ledger whose last commit is not whole."""
+    return (
+        f"the ledger ends at {sequence}, inside of a commit, the rest of which was dropped: half of a change is no "
+        "change; restore the store from a copy"
+    )
+
+
 async def replay(stream: EventStream, state: State, tip: Tip, replayed: Callable[[Sequence[Committed]], None]) -> Tip:
     """Brings `state` from `tip` to the end of the ledger, proving each event; hands on every page."""
     async for page in read_proved(stream, after=tip.sequence, hash=tip.hash):
-        batch = [Committed(item.sequence, item.hash, item.payload, state.apply(item.event)) for item in page]
+        batch = [Committed(item.sequence, item.hash, item.payload, _follow(state, item)) for item in page]
         if batch:
             replayed(batch)
             tip = Tip(batch[-1].sequence, batch[-1].hash)
     return tip
+
+
+def _follow(state: State, item: Recorded) -> Step:
+    try:
+        return state.apply(item.event)
+    except (KeyError, ValueError) as error:
+        raise LedgerDamaged(
+            f"the event at {item.sequence} does not follow from those before it ({error}); restore the store from a "
+            "copy"
+        ) from error
 
 
 async def become_writer(
@@ -95,10 +113,7 @@ async def become_writer(
         anchor.write(point)
     last = await stream.last()
     if last is not None and not last.ends_commit:
-        raise LedgerDamaged(
-            f"the ledger ends at {last.sequence}, inside of a commit: the server's disk was full and the rest of it "
-            "was dropped; restore the store from a copy"
-        )
+        raise LedgerDamaged(inside_of_a_commit(last.sequence))
     while True:
         tip = await replay(stream, state, tip, replayed)
         if state.service.log_id and state.service.log_id != point.log_id:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -49,7 +50,10 @@ class StateDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.owner.exists():
             partial = self.owner.with_suffix(".partial")
-            partial.write_text(identity + "\n")
+            with partial.open("w") as file:
+                file.write(identity + "\n")
+                file.flush()
+                os.fsync(file.fileno())
             partial.rename(self.owner)
         elif self.identity() != identity:
             raise LedgerError(

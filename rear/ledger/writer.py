@@ -24,17 +24,14 @@ from rear.ledger.chain import link
 from rear.ledger.codec import encode, subject_of
 from rear.ledger.commit import CommitListener, Committed, Decide, Decision, Identity, Outcome
 from rear.ledger.errors import LedgerError, LedgerUnavailable
-from rear.ledger.landing import Landing, SteppedDown
+from rear.ledger.landing import RETRY_PAUSE, Landing, SteppedDown
 from rear.ledger.position import Position
 from rear.ledger.sources import Clock, Ids
-from rear.ledger.stream import EventStream, Outgoing
+from rear.ledger.stream import MAX_BATCH, EventStream, Outgoing
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-MAX_BATCH: Final = 1_000
-"""Messages in one atomic batch: the server's limit."""
 
 MAX_EVENTS: Final = 300
 """Events of one command."""
@@ -53,9 +50,6 @@ LOOK_AGAIN: Final = 0.5
 
 CLOSE_TIMEOUT: Final = 10.0
 """Seconds that what is under way is given when the writer closes."""
-
-RETRY_PAUSE: Final = 0.1
-"""Seconds between attempts at a batch whose outcome is unknown or that was turned away."""
 
 
 @dataclass(slots=True)
@@ -104,6 +98,7 @@ class Writer:
         self._stopped: LedgerError | None = None
         self._closing = False
         self._crowded = False
+        self._anchoring: asyncio.Future[None] | None = None
         self.reverted = 0
         """Counts how often memory was dropped back to the ledger."""
 
@@ -149,21 +144,28 @@ class Writer:
         refuse. Raises that refusal once everything that it rests on is durable, or TryAgain where the ledger
         cannot be written. Cancelling the wait does not take the command back.
         """
-        if self._stopped is not None:
-            raise _unavailable(self._stopped)
-        if self._closing:
-            raise TryAgain("the service is shutting down", SECOND)
-        if len(self._queue) >= MAX_WAITING:
-            raise TryAgain(f"{len(self._queue)} requests wait for the ledger already", SECOND)
+        future = self.enqueue(decide)
+        return future.result() if future.done() else await asyncio.shield(future)
+
+    def enqueue(self, decide: Decide[T]) -> asyncio.Future[Outcome[T]]:
+        """Decides now, as `submit` does, and gives what will be the answer. To be awaited under a shield."""
         future: asyncio.Future[Outcome[object]] = asyncio.get_running_loop().create_future()
         command = _Command(cast("Callable[[Instant], Decision[object]]", decide), future)
-        self._decide(command)
-        if not command.messages and not self.unacknowledged and not self._must_look(command):
-            return cast("Outcome[T]", self._outcome_of(command))
-        self._queue.append(command)
-        self._wake.set()
-        self._idle.clear()
-        return cast("Outcome[T]", await asyncio.shield(future))
+        if self._stopped is not None:
+            future.set_exception(_unavailable(self._stopped))
+        elif self._closing:
+            future.set_exception(TryAgain("the service is shutting down", SECOND))
+        elif len(self._queue) >= MAX_WAITING:
+            future.set_exception(TryAgain("too many requests wait for the ledger", SECOND))
+        else:
+            self._decide(command)
+            if command.messages or self.unacknowledged or self._must_look(command):
+                self._queue.append(command)
+                self._wake.set()
+                self._idle.clear()
+            else:
+                self._answer(command)
+        return cast("asyncio.Future[Outcome[T]]", future)
 
     async def settled(self) -> Position:
         """Waits until everything that is in memory now is durable; returns that position."""
@@ -188,6 +190,8 @@ class Writer:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._anchoring is not None:  # its file must not be closed under it
+            await asyncio.wait([self._anchoring])
         self._fail_all(LedgerUnavailable("the service has shut down"))
 
     # -- deciding ------------------------------------------------------------------------------------------
@@ -292,7 +296,8 @@ class Writer:
             await self._landing.land(messages)
             self._tip_hash = messages[-1].hash
             point = AnchorPoint(self.state.service.log_id, self._landing.tip, self._tip_hash)
-            await asyncio.get_running_loop().run_in_executor(None, self._anchor.write, point)
+            self._anchoring = asyncio.get_running_loop().run_in_executor(None, self._anchor.write, point)
+            await asyncio.shield(self._anchoring)
             self._landing.confirm()
         elif any(self._must_look(command) for command in batch):
             await self._landing.look()
@@ -306,16 +311,19 @@ class Writer:
                 sequence += 1
                 committed.append(Committed(sequence, message.hash, message.payload, step))
         self._in_flight = []
-        if committed:
-            for listener in self.listeners:
-                listener.committed(committed)
-        for command in batch:
-            if command.future.done():
-                continue
-            if command.refusal is not None:
-                command.future.set_exception(command.refusal)
-            else:
-                command.future.set_result(Outcome(command.answer, self.position))
+        try:
+            if committed:
+                for listener in self.listeners:
+                    listener.committed(committed)
+        finally:
+            for command in batch:
+                self._answer(command)
+
+    def _answer(self, command: _Command) -> None:
+        if command.refusal is not None:
+            command.future.set_exception(command.refusal)
+        else:
+            command.future.set_result(Outcome(command.answer, self.position))
 
     # -- when it fails -------------------------------------------------------------------------------------
 
@@ -329,8 +337,6 @@ class Writer:
             if not command.future.done():
                 command.future.set_exception(_unavailable(unavailable))
         for command in waiting:
-            if command.future.cancelled():
-                continue
             self._decide(command)
             self._queue.append(command)
         await asyncio.sleep(RETRY_PAUSE)
@@ -366,19 +372,14 @@ class Writer:
             if not command.future.done():
                 command.future.set_exception(_unavailable(error))
 
-    def _outcome_of(self, command: _Command) -> Outcome[object]:
-        if command.refusal is not None:
-            raise command.refusal
-        return Outcome(command.answer, self.position)
-
 
 def _nothing(_: Instant) -> Decision[None]:
     return Decision((), None)
 
 
 def _pending(error: LedgerError) -> OutcomePending:
-    return OutcomePending(f"whether the ledger took the request is not known: {error}", SECOND)
+    return OutcomePending("whether the ledger took the request is not known", SECOND, because=str(error))
 
 
 def _unavailable(error: LedgerError) -> TryAgain:
-    return TryAgain(f"the ledger cannot be written: {error}", SECOND)
+    return TryAgain("the ledger cannot be written just now; nothing was changed", SECOND, because=str(error))

@@ -7,13 +7,13 @@ import time
 from typing import Final
 
 from rear.domain import reservation
-from rear.domain.calendar import EarliestFit
+from rear.domain.calendar import EarliestFit, PoolCalendar
 from rear.domain.counter_offer import CounterOffer
 from rear.domain.demand import Demand
 from rear.domain.refusals import Refusal
 from rear.domain.reservation import ReserveCommand, find_pool, resolve_window
-from rear.domain.state import State
 from rear.domain.window import Instant, Window
+from rear.managers import endings
 from rear.managers.provider import Provider
 
 SLICE: Final = 0.002
@@ -29,36 +29,52 @@ JUMPS_A_LOOK: Final = 8
 async def find_counter_offer(provider: Provider, command: ReserveCommand) -> CounterOffer | None:
     """The counter-offer for a reservation that does not fit, once all that the search saw is durable.
 
-    None where in the meantime the flavour or the window is no longer one that could be offered.
+    Overdue reservations do not count: whoever asks for their room gets it. None where in the meantime the flavour or
+    the window is no longer one that could be offered.
     """
     writer, promises = provider.writer, provider.promises
-    now = writer.now()
-    try:
-        pool = find_pool(writer.state.pools, command.flavour_id)
-        asked = resolve_window(command.window, promises, now)
-    except Refusal:
-        return None
-    latest = Instant(now + promises.horizon - asked.duration)
-    fit = await _earliest_fit(writer.state, pool.id, command.partition, asked, latest)
-    offer = reservation.counter_offer(
-        writer.state.pools.get(pool.id, pool),
-        writer.state.calendar(pool.id),
-        command.partition,
-        asked,
-        fit.start,
-        fit.exhaustive,
-        now,
-    )
-    await writer.settled()
-    return offer
+    while True:
+        reverted, now = writer.reverted, writer.now()
+        try:
+            pool = find_pool(provider.state.pools, command.flavour_id)
+            asked = resolve_window(command.window, promises, now)
+        except Refusal:
+            return None
+        latest = Instant(now + promises.horizon - asked.duration)
+        fit = await _earliest_fit(provider, pool.id, command.partition, asked, latest)
+        offer = reservation.counter_offer(
+            provider.state.pools.get(pool.id, pool),
+            _calendar(provider, pool.id),
+            command.partition,
+            asked,
+            fit.start,
+            fit.exhaustive,
+            now,
+        )
+        await writer.settled()
+        if writer.reverted == reverted:  # otherwise it may rest on what never came to be
+            return offer
 
 
-async def _earliest_fit(state: State, pool_id: str, partition: Demand, asked: Window, latest: Instant) -> EarliestFit:
+def _calendar(provider: Provider, pool_id: str) -> PoolCalendar:
+    """The pool's calendar, without what is overdue."""
+    overdue = endings.overdue(provider, pool_id, provider.writer.now())
+    if not overdue:
+        return provider.state.calendar(pool_id)
+    calendar = provider.state.pools[pool_id].calendar()
+    for contract in overdue:
+        calendar.vacate(provider.state.pools[pool_id].holds[contract.id])
+    return calendar
+
+
+async def _earliest_fit(
+    provider: Provider, pool_id: str, partition: Demand, asked: Window, latest: Instant
+) -> EarliestFit:
     """The first start from the asked one on; lets others run between slices, and gives up after the budget."""
     begun = slice_begun = time.monotonic()
-    candidate = asked.start
+    candidate, calendar = asked.start, _calendar(provider, pool_id)
     while True:
-        fit = state.calendar(pool_id).earliest_fit(partition, asked.duration, candidate, latest, JUMPS_A_LOOK)
+        fit = calendar.earliest_fit(partition, asked.duration, candidate, latest, JUMPS_A_LOOK)
         if fit.start is not None or fit.exhaustive:
             return fit
         candidate = fit.reached
@@ -67,4 +83,4 @@ async def _earliest_fit(state: State, pool_id: str, partition: Demand, asked: Wi
             return fit
         if now - slice_begun > SLICE:
             await asyncio.sleep(0)
-            slice_begun = time.monotonic()
+            slice_begun, calendar = time.monotonic(), _calendar(provider, pool_id)

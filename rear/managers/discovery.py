@@ -19,6 +19,7 @@ from rear.domain.reservation import resolve_window
 from rear.domain.selector import SORT_KEYS, FlavourOrder, Selector
 from rear.domain.units import UnitShare
 from rear.domain.window import AskedWindow, Instant, Window
+from rear.ledger.commit import Decision
 from rear.managers.provider import Provider
 
 SLICE: Final = 0.002
@@ -73,14 +74,16 @@ class DiscoveryManager:
         """One flavour. Raises FlavourNotFound, which names the current one where there is one."""
         if not flavour_id:
             raise InvalidField("flavour_id", "is required")
-        writer = self._provider.writer
-        while True:
-            reverted, now = writer.reverted, writer.now()
+
+        def decide(now: Instant) -> Decision[Listed | None]:
             window = resolve_window(asked, self._provider.promises, now)
-            listed = self._look(_current(self._provider.state.pools, flavour_id), Selector(), window, now)
-            position = await writer.settled()
-            if writer.reverted == reverted and listed is not None:
-                return Listing((listed,), False, now, str(position))
+            pool = _current(self._provider.state.pools, flavour_id)
+            return Decision((), self._look(pool, Selector(), window, now))
+
+        outcome = await self._provider.writer.submit(decide)
+        listed = outcome.answer
+        assert listed is not None, "no filter, so nothing is left out"
+        return Listing((listed,), False, listed.as_of, str(outcome.position))
 
     async def _scan(
         self, selector: Selector, window: Window, ordered: Sequence[str], limit: int, now: Instant

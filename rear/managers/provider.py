@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from rear.domain.contract import Contract
 from rear.domain.lifecycle import ContractState
@@ -29,11 +29,15 @@ class ContractArchive(Protocol):
         """Waits until the table stands at `sequence` or later."""
         ...
 
-    def contracts(
+    async def contracts(
         self, *, buyer_id: str, states: Sequence[ContractState], pool_id: str, after: int, limit: int
     ) -> list[ContractRow]:
         """A buyer's contracts, oldest first, that began after a sequence."""
         ...
+
+
+SPARE_TIMERS: Final = 1_000
+"""Timers beyond four for each live contract that are kept, though their contracts may be gone."""
 
 
 @dataclass(slots=True)
@@ -70,3 +74,6 @@ class Provider:
             after = item.step.after
             if isinstance(after, Contract) and self.timers.watch(after):
                 self.timers_moved.set()
+        live = self.state.contracts
+        if len(self.timers) > 4 * len(live) + SPARE_TIMERS:
+            self.timers.shrink(live)

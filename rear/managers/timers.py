@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from heapq import heapify, heappop, heappush
 
 from rear.domain.contract import Contract, next_due
@@ -30,6 +30,15 @@ class Timers:
             return False
         heappush(self._heap, (due, contract.id))
         return self._heap[0] == (due, contract.id)
+
+    def again(self, at: Instant, contract_id: str) -> None:
+        """Puts a contract back that was taken out, to come out again at `at`."""
+        heappush(self._heap, (at, contract_id))
+
+    def shrink(self, live: Container[str]) -> None:
+        """Drops the entries of contracts that are gone, where these are many."""
+        self._heap = [entry for entry in self._heap if entry[1] in live]
+        heapify(self._heap)
 
     def next_due(self) -> Instant | None:
         """The first due instant."""

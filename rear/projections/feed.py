@@ -14,7 +14,9 @@ import structlog
 
 from rear.domain.contract import Contract
 from rear.domain.lifecycle import ContractState
+from rear.domain.refusals import TryAgain
 from rear.domain.state import State
+from rear.domain.window import SECOND
 from rear.ledger.commit import Committed
 from rear.projections.tables import STEPS_TO_CHECKPOINT, ContractRow, Tables
 
@@ -51,6 +53,8 @@ class TablesFeed:
     @property
     def trouble(self) -> str | None:
         """Why the tables do not keep up; None while they do."""
+        if self._task is not None and self._task.done() and not self._closing:
+            return "the tables are no longer written"
         return f"the tables cannot be written: {self._broken}" if self._broken else None
 
     def committed(self, batch: Sequence[Committed]) -> None:
@@ -62,7 +66,7 @@ class TablesFeed:
         """Waits until the tables stand at `sequence` or later."""
         while self._sequence < sequence:
             if self._broken is not None:
-                raise RuntimeError(self.trouble)
+                raise TryAgain("the tables do not keep up just now", SECOND, because=str(self._broken))
             self._hurry.set()
             self._moved.clear()
             await self._moved.wait()
@@ -71,11 +75,13 @@ class TablesFeed:
         """A contract by its id, as the tables have it; None where they have none."""
         return self.tables.contract(contract_id)
 
-    def contracts(
+    async def contracts(
         self, *, buyer_id: str, states: Sequence[ContractState], pool_id: str, after: int, limit: int
     ) -> list[ContractRow]:
         """A buyer's contracts, oldest first, that began after the sequence `after`."""
-        return self.tables.contracts(buyer_id=buyer_id, states=states, pool_id=pool_id, after=after, limit=limit)
+        return await asyncio.to_thread(
+            self.tables.contracts, buyer_id=buyer_id, states=states, pool_id=pool_id, after=after, limit=limit
+        )
 
     def start(self) -> None:
         """Begins to write."""
@@ -96,6 +102,8 @@ class TablesFeed:
             while self._waiting and not (self._closing and self._broken):
                 try:
                     await self._write()
+                    if self.tables.unmerged >= STEPS_TO_CHECKPOINT:
+                        await asyncio.to_thread(self.tables.checkpoint)  # it waits for the disk
                 except Exception as error:
                     if self._broken is None:
                         log.exception("the tables cannot be written")
@@ -105,8 +113,6 @@ class TablesFeed:
                 else:
                     self._broken = None
                     await self._pause()
-            if self.tables.unmerged >= STEPS_TO_CHECKPOINT:
-                await asyncio.to_thread(self.tables.checkpoint)  # it waits for the disk
 
     async def _pause(self) -> None:
         """Lets steps gather until the pace allows the next transaction, or somebody waits for it."""

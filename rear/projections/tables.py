@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from google.protobuf.message import DecodeError
 
 from rear.domain.contract import Contract
 from rear.domain.hold import Hold
@@ -24,6 +23,7 @@ from rear.domain.state import Service, State
 from rear.domain.window import Instant
 from rear.ledger.chain import GENESIS
 from rear.ledger.commit import Committed
+from rear.ledger.errors import LedgerError
 from rear.projections import rows, schema
 from rear.projections.batch import statements
 
@@ -59,7 +59,7 @@ class ContractRow:
 
 
 class Tables:
-    """Reads and writes the tables. Writing and reading may be done from two threads."""
+    """Reads and writes the tables, on one thread but for what says otherwise."""
 
     def __init__(self, path: Path) -> None:
         """Opens or creates the file. One of another schema, or no database at all, is begun anew."""
@@ -135,7 +135,7 @@ class Tables:
         """
         try:
             return self._load()
-        except (sqlite3.DatabaseError, DecodeError, KeyError, ValueError) as error:
+        except (sqlite3.DatabaseError, LedgerError, AssertionError, AttributeError, LookupError, ValueError) as error:
             raise _damaged(self.path, error) from error
 
     def _load(self) -> State:
@@ -171,7 +171,10 @@ class Tables:
     def contracts(
         self, *, buyer_id: str, states: Sequence[ContractState], pool_id: str, after: int, limit: int
     ) -> list[ContractRow]:
-        """A buyer's contracts, oldest first, that began after the sequence `after`; empty filters let all through."""
+        """A buyer's contracts, oldest first, that began after the sequence `after`; empty filters let all through.
+
+        It may have to look at many rows, and may be called on another thread.
+        """
         query = f"SELECT sequence, {rows.CONTRACT_COLUMNS} FROM contracts WHERE sequence > ? AND buyer_id = ?"
         arguments: list[int | str] = [after, buyer_id]
         if pool_id:
@@ -180,7 +183,8 @@ class Tables:
         if states:
             query += f" AND state IN ({', '.join('?' * len(states))})"
             arguments += [state.value for state in states]
-        found = self._reader.execute(f"{query} ORDER BY sequence LIMIT ?", (*arguments, limit))
+        with closing(sqlite3.connect(self.path)) as connection:
+            found = connection.execute(f"{query} ORDER BY sequence LIMIT ?", (*arguments, limit)).fetchall()
         return [ContractRow(row[0], rows.contract_from(row[1:])) for row in found]
 
     def counts(self) -> dict[str, int]:

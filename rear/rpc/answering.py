@@ -76,6 +76,8 @@ def answered(
             async with asyncio.timeout(LONGEST_WAIT if remaining is None else _wait(remaining)):
                 return await handler(self, request, context)
         except Refusal as refusal:
+            if isinstance(refusal, OutcomePending):
+                refusal.metadata |= _pending_metadata(self, request, context)
             await refuse(context, refusal)
         except TimeoutError:
             await refuse(context, _too_late(self, request, context))

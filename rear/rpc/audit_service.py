@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final
+
+import structlog
 
 from rear.domain.events import AggregateType
 from rear.domain.refusals import InvalidField, NotReady, Refusal, TryAgain
@@ -21,7 +23,11 @@ from rear.rpc.undecodable import check_decoded
 from rear.v1 import audit_service_pb2 as pb
 from rear.v1 import audit_service_pb2_grpc
 
+log = structlog.get_logger(__name__)
+
 LARGEST_LAST: Final = 100_000
+LARGEST_RESPONSE: Final = 1024 * 1024
+"""Bytes of events in one message of the stream: clients take 4 MiB by default."""
 SUBJECT_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 AGGREGATE_TYPES: Final = tuple(kind.value for kind in AggregateType)
 
@@ -66,9 +72,11 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
         except Refusal as refusal:
             await refuse(context, refusal)
         except LedgerDamaged as damaged:
-            await refuse(context, TryAgain(str(damaged), SECOND))
+            log.error("the ledger cannot be read", because=str(damaged))
+            await refuse(context, TryAgain("the ledger is damaged; its provider's log says where", SECOND))
         except LedgerError as error:
-            await refuse(context, TryAgain(f"the ledger cannot be read: {error}", SECOND))
+            log.warning("the ledger cannot be read", because=str(error))
+            await refuse(context, TryAgain("the ledger cannot be read just now", SECOND))
         except Exception:
             await fail(context, "ReadEvents")
 
@@ -84,8 +92,8 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
             if end > after:
                 async for page in self._stream.pages(after + 1, end=end, subject=subject):
                     chosen = page if left is None else page[:left]
-                    if chosen:
-                        yield pb.ReadEventsResponse(events=[self._recorded(stored) for stored in chosen])
+                    for part in _parts(chosen):
+                        yield pb.ReadEventsResponse(events=[self._recorded(stored) for stored in part])
                     if left is not None:
                         left -= len(chosen)
                         if left <= 0:
@@ -161,3 +169,15 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
             event_type=type(getattr(envelope, body)).__name__ if body else "",
             time=envelope.time,
         )
+
+
+def _parts(page: Sequence[Stored]) -> Iterator[Sequence[Stored]]:
+    """The page in parts that fit into a message."""
+    begin = size = 0
+    for index, stored in enumerate(page):
+        if size and size + len(stored.payload) > LARGEST_RESPONSE:
+            yield page[begin:index]
+            begin, size = index, 0
+        size += len(stored.payload)
+    if begin < len(page):
+        yield page[begin:]

@@ -18,6 +18,9 @@ from rear.wire.values import write_instant
 
 DEFAULT_LIMIT: Final = 100
 LARGEST_LIMIT: Final = 1_000
+LARGEST_RESPONSE: Final = 3 * 1024 * 1024
+"""Bytes of flavours in an answer: clients take 4 MiB by default."""
+
 OWN_SCOPES: Final = (pb.DISCOVERY_SCOPE_UNSPECIFIED, pb.DISCOVERY_SCOPE_SELF)
 
 
@@ -44,11 +47,15 @@ class DiscoveryServicer(discovery_service_pb2_grpc.DiscoveryServiceServicer):
             order=order_from(request.order),
             limit=limit,
         )
-        response = pb.ListFlavoursResponse(
-            flavours=[self._listed(listed) for listed in listing.flavours],
-            truncated=listing.truncated,
-            position=listing.position,
-        )
+        response = pb.ListFlavoursResponse(truncated=listing.truncated, position=listing.position)
+        size = 0
+        for listed in listing.flavours:
+            flavour = self._listed(listed)
+            size += flavour.ByteSize()
+            if size > LARGEST_RESPONSE:
+                response.truncated = True
+                break
+            response.flavours.append(flavour)
         write_instant(response.server_time, listing.at)
         return response
 

@@ -219,7 +219,7 @@ class TestTables:
             await seller.reserve(f"r{number}", wish(f"r{number}", cpus(1_000), window=window))
         await seller.cancel(wish("r0", cpus(1)).contract_id, verb("c"))
         seller.clock.advance(10 * MINUTE)
-        await seller.contracts.work_off()
+        await seller.timekeeper.work_off()
         await seller.reserve("r9", wish("r9", cpus(1_000)))
         tip = seller.writer.tip[0]
 

@@ -59,10 +59,10 @@ async def history(seller: Seller) -> Seller:
     await seller.pools.reconcile([MACHINE, type(MACHINE)("other", divisible(), MACHINE.capacity)])
     for _ in range(3):
         seller.clock.advance(30 * MINUTE)
-        await seller.contracts.work_off()
+        await seller.timekeeper.work_off()
     await seller.cancel(keys["purchased"], verb("c2"))
     seller.clock.advance(HOUR)
-    await seller.contracts.work_off()
+    await seller.timekeeper.work_off()
     await seller.reserve("late", wish("late", cpus(1_500), window=AskedWindow(duration=HOUR)))
     await seller.feed.at_least(seller.writer.tip[0])
     return seller

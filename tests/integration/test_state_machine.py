@@ -289,7 +289,7 @@ class SellerMachine(RuleBasedStateMachine):
         self.seller.clock.advance(minutes * MINUTE)
         if not timers:
             return
-        self.run(self.seller.contracts.work_off())
+        self.run(self.seller.timekeeper.work_off())
         for made in self.made:
             assert made.known is not None
             found = self.seller_has(made)

@@ -180,7 +180,7 @@ class TestGroups:
         pool = seller.state.pools["machine"]
         with pytest.raises(ZeroDivisionError):
             await seller.writer.submit(broken)
-        with pytest.raises(ValueError, match="PoolRegistered"):
+        with pytest.raises(ValueError, match="does not follow"):
             await seller.writer.submit(half_broken)
 
         assert set(seller.state.pools) == {"machine"}
@@ -362,7 +362,7 @@ class TestUnavailable:
         under_way += [reserve(seller, "b"), reserve(seller, "c")]
         await asyncio.sleep(0)
 
-        with pytest.raises(TryAgain, match="wait for the ledger already"):
+        with pytest.raises(TryAgain, match="too many requests wait"):
             await seller.reserve("d", wish("d", cpus(1_000)))
         ledger.gate.set()
         await asyncio.gather(*under_way)
@@ -400,20 +400,20 @@ class TestTimers:
         ledger.faults = [is_refused]
 
         with pytest.raises(TryAgain):
-            await seller.contracts.work_off()
-        assert await seller.contracts.work_off() == 1
+            await seller.timekeeper.work_off()
+        assert await seller.timekeeper.work_off() == 1
         assert not seller.state.pools["machine"].holds
 
     async def test_they_run_by_themselves(self, ledger: FaultyStream, state: Path) -> None:
         clock = ManualClock(Instant(time.time_ns()))
         seller = await Seller(ledger, state, clock).open()
         await seller.pools.reconcile([MACHINE])
-        seller.contracts.start_timers()
+        seller.timekeeper.start()
         await seller.reserve("a", wish("a", cpus(8_000), ttp=Duration(MINUTE)))
         clock.advance(MINUTE)
         await eventually(lambda: not seller.state.pools["machine"].holds)
 
-        await seller.contracts.stop_timers()
+        await seller.timekeeper.stop()
         await seller.close()
 
 

@@ -27,7 +27,7 @@ from rear.domain import partition, refusals, reservation
 from rear.domain.contract import contract_id
 from rear.domain.events import LedgerOpened
 from rear.domain.window import DAY, HOUR, MINUTE
-from rear.ledger import writer
+from rear.ledger import stream, writer
 from rear.ledger.chain import link
 from rear.ledger.codec import decode
 from rear.rpc import answering, audit_service, contract_service, discovery_service, errors
@@ -228,7 +228,7 @@ def test_the_limits_are_those_of_the_code(protocol: str) -> None:
         "contracts in a page": f"{contract_service.LARGEST_PAGE:,}; {contract_service.DEFAULT_PAGE} by default",
         "`last` of `ReadEvents`": f"{audit_service.LARGEST_LAST:,}",
         "events of one command": f"{writer.MAX_EVENTS}",
-        "events of one commit": f"{writer.MAX_BATCH:,}",
+        "events of one commit": f"{stream.MAX_BATCH:,}",
         "commands that wait for the ledger": f"{writer.MAX_WAITING:,}",
         "all details of an error": f"{errors.MOST_DETAIL_BYTES:,} bytes",
         "requests for units in a partition": f"{partition.MAX_UNIT_REQUESTS}",

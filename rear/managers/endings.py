@@ -1,0 +1,52 @@
+"""What ends a contract, with all that follows from it: its hold and its allocation are released."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rear.domain import contract as contracts
+from rear.domain import reservation
+from rear.domain.contract import Contract
+from rear.domain.events import AnyEvent, Cause, ContractActivated
+from rear.domain.lifecycle import ContractState
+from rear.domain.window import Instant
+from rear.managers.provider import Provider
+
+
+def by_time(provider: Provider, contract: Contract, now: Instant) -> Sequence[AnyEvent]:
+    """What time has done to the contract by now; nothing where nothing is due."""
+    event = contracts.pass_time(contract, now)
+    if event is None:
+        return ()
+    if isinstance(event, ContractActivated):
+        return (event,)
+    return ended(provider, contract, event, event.reason, Cause(now, now))
+
+
+def ended(provider: Provider, contract: Contract, event: AnyEvent, reason: str, cause: Cause) -> Sequence[AnyEvent]:
+    """The contract's last event, with the release of its hold and its allocation."""
+    state = provider.state
+    return reservation.end(
+        contract,
+        state.pools[contract.pool_id],
+        state.calendar(contract.pool_id),
+        state.allocations[contract.allocation_id],
+        event,
+        reason,
+        provider.promises,
+        cause,
+    )
+
+
+def overdue(provider: Provider, pool_id: str, now: Instant) -> list[Contract]:
+    """Reservations of the pool whose time to purchase has passed, the longest overdue first."""
+    live = provider.state.contracts
+    found = (live.get(key) for key in dict.fromkeys(provider.timers.overdue(now)))
+    return [
+        contract
+        for contract in found
+        if contract is not None
+        and contract.pool_id == pool_id
+        and contract.state is ContractState.RESERVED
+        and contracts.pass_time(contract, now) is not None
+    ]
