@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -102,8 +103,7 @@ class TablesFeed:
             while self._waiting and not (self._closing and self._broken):
                 try:
                     await self._write()
-                    if self.tables.unmerged >= STEPS_TO_CHECKPOINT:
-                        await asyncio.to_thread(self.tables.checkpoint)  # it waits for the disk
+                    await self._checkpoint()
                 except Exception as error:
                     if self._broken is None:
                         log.exception("the tables cannot be written")
@@ -113,6 +113,14 @@ class TablesFeed:
                 else:
                     self._broken = None
                     await self._pause()
+
+    async def _checkpoint(self) -> None:
+        """Brings the write-ahead log into the file now and then. Where that fails the rows stand as they are."""
+        if self.tables.unmerged >= STEPS_TO_CHECKPOINT:
+            try:
+                await asyncio.to_thread(self.tables.checkpoint)  # it waits for the disk
+            except sqlite3.Error as error:
+                log.warning("the tables' write-ahead log cannot be merged yet", error=str(error))
 
     async def _pause(self) -> None:
         """Lets steps gather until the pace allows the next transaction, or somebody waits for it."""
