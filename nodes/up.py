@@ -18,6 +18,7 @@ from nodes.machine import this_machine
 from nodes.pool_spec import PoolSpec
 from nodes.server import Node, NodeSettings
 from rear.command.logs import configure
+from rear.domain.refusals import Refusal
 from rear.ledger.errors import LedgerError
 from rear.ledger.store import SERVICE_NAME
 from rear.process import run
@@ -84,7 +85,7 @@ def role(
     settings = NodeSettings(name, domain, state, host, port)
     try:
         run(_serve(settings, pools, ready_file))
-    except (LedgerError, PortTaken, OSError) as error:
+    except (LedgerError, PortTaken, Refusal, OSError) as error:
         raise CannotStart(str(error)) from error
 
 
