@@ -44,7 +44,9 @@ def say(failure: CallFailed, endpoint: str) -> str:
 
     reason = failure.reason or failure.code.name
     if isinstance(failure, Unreachable):
-        return f"no answer from {endpoint}: {failure.message or 'it did not say why'} ({reason})"
+        # With a reason of the protocol's it did answer: not now.
+        what = f"{endpoint} says" if failure.reason else f"no answer from {endpoint}"
+        return f"{what}: {failure.message or 'it did not say why'} ({reason})"
     message = failure.message or "the provider did not say why"
     for violation in failure.violations:
         if violation.field not in message:
