@@ -6,7 +6,6 @@ import asyncio
 import ipaddress
 import re
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,7 @@ from nodes.machine import this_machine
 from nodes.pool_spec import PoolSpec
 from nodes.server import Node, NodeSettings
 from rear.command.logs import configure
+from rear.command.output import progress_bar
 from rear.domain.refusals import Refusal
 from rear.ledger.errors import LedgerError
 from rear.ledger.store import SERVICE_NAME
@@ -124,14 +124,11 @@ async def _start(settings: NodeSettings, pools: Sequence[PoolSpec] | None) -> No
 
 
 async def _take(node: Node, pools: Sequence[PoolSpec]) -> None:
-    if len(pools) < MANY_POOLS or not sys.stderr.isatty():
+    if len(pools) < MANY_POOLS:
         await node.take(pools)
         return
-    from rich.progress import Progress
-
-    with Progress(transient=True) as bar:
-        task = bar.add_task("registering pools", total=len(pools))
-        await node.take(pools, lambda done: bar.update(task, completed=done))
+    with progress_bar("registering pools", len(pools)) as done:
+        await node.take(pools, done)
 
 
 def _announce(node: Node, ready_file: Path | None) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
 from rear.command.offline import state_option, with_store
-from rear.command.output import write_json
+from rear.command.output import progress_bar, write_json
 from rear.command.settings import common_options, settings
 from rear.ledger.chain import GENESIS
 from rear.ledger.commit import Identity
@@ -34,12 +31,11 @@ def verify(state: Path) -> None:
 
     async def work(store: Store) -> tuple[int, str]:
         sequence, hash, end = 0, GENESIS, await store.stream.tip()
-        with Progress(transient=True, disable=not sys.stderr.isatty(), console=Console(stderr=True)) as bar:
-            task = bar.add_task("verifying", total=end)
+        with progress_bar("verifying", end) as done:
             async for page in read_proved(store.stream, after=0, hash=GENESIS):
                 if page:
                     sequence, hash = page[-1].sequence, page[-1].hash
-                    bar.update(task, completed=sequence)
+                    done(sequence)
         return sequence, hash
 
     sequence, hash = with_store(state, work)

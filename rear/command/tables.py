@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
 from rear.command.offline import state_option, with_store
-from rear.command.output import write_json, write_table
+from rear.command.output import progress_bar, write_json, write_table
 from rear.command.settings import common_options, settings
 from rear.ledger.store import StateDirectory, Store
 from rear.projections.rebuild import rebuild
@@ -49,9 +46,8 @@ def rebuild_command(state: Path) -> None:
         kept = Tables(StateDirectory(state).tables)
         try:
             before, end = _digest(kept), await store.stream.tip()
-            with Progress(transient=True, disable=not sys.stderr.isatty(), console=Console(stderr=True)) as bar:
-                task = bar.add_task("rebuilding", total=end)
-                tip = await rebuild(store.stream, kept, lambda sequence: bar.update(task, completed=sequence))
+            with progress_bar("rebuilding", end) as done:
+                tip = await rebuild(store.stream, kept, done)
             return before, kept.digest(), tip.sequence
         finally:
             kept.close()

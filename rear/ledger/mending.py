@@ -8,15 +8,15 @@ from rear.domain.events import Cause, LedgerOpened, LossAccepted, WriterChanged
 from rear.domain.state import Service, evolve_service
 from rear.domain.window import Instant
 from rear.ledger.anchor import Anchor, AnchorPoint
-from rear.ledger.chain import GENESIS, link
-from rear.ledger.codec import encode, subject_of
+from rear.ledger.chain import GENESIS
 from rear.ledger.commit import Identity
 from rear.ledger.errors import LedgerDamaged, LedgerError
 from rear.ledger.landing import APPEND_TIMEOUT
 from rear.ledger.opening import Tip, check_anchor, inside_of_a_commit
 from rear.ledger.reader import read_proved
+from rear.ledger.sealing import seal
 from rear.ledger.sources import Clock, Ids
-from rear.ledger.stream import EventStream, Outgoing
+from rear.ledger.stream import EventStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,9 @@ async def accept_loss(
         found_sequence=found.tip.sequence,
         reason=reason,
     )
-    subject = subject_of(identity.service, event)
-    payload = encode(event, event_id=ids.new(), source=identity.source, subject=subject)
-    hash = link(found.tip.hash, subject, payload)
-    end = await stream.append([Outgoing(subject, payload, hash)], found.tip.sequence, timeout=APPEND_TIMEOUT)
-    anchor.replace(AnchorPoint(found.service.log_id, end, hash))
+    message = seal(event, identity, ids, found.tip.hash)
+    end = await stream.append([message], found.tip.sequence, timeout=APPEND_TIMEOUT)
+    anchor.replace(AnchorPoint(found.service.log_id, end, message.hash))
     return Accepted(event.anchored_sequence, found.tip.sequence)
 
 

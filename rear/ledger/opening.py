@@ -12,11 +12,11 @@ from rear.domain.state import State, Step
 from rear.domain.window import Instant
 from rear.ledger.anchor import Anchor, AnchorPoint
 from rear.ledger.chain import GENESIS, link
-from rear.ledger.codec import encode, subject_of
 from rear.ledger.commit import Committed, Identity
 from rear.ledger.errors import LedgerDamaged, OutcomeUnknown, TipConflict
 from rear.ledger.landing import APPEND_TIMEOUT
 from rear.ledger.reader import Recorded, read_proved
+from rear.ledger.sealing import seal
 from rear.ledger.sources import Clock, Ids
 from rear.ledger.stream import EventStream, Outgoing
 from rear.ledger.writer import Writer
@@ -155,10 +155,9 @@ def _opening(
 
 
 def _messages(events: Sequence[LedgerOpened | WriterChanged], identity: Identity, ids: Ids, tip: Tip) -> list[Outgoing]:
-    messages, head = [], tip.hash
+    messages: list[Outgoing] = []
+    head = tip.hash
     for event in events:
-        subject = subject_of(identity.service, event)
-        payload = encode(event, event_id=ids.new(), source=identity.source, subject=subject)
-        head = link(head, subject, payload)
-        messages.append(Outgoing(subject, payload, head))
+        messages.append(seal(event, identity, ids, head))
+        head = messages[-1].hash
     return messages

@@ -20,12 +20,11 @@ from rear.domain.refusals import InvalidField, OutcomePending, TryAgain
 from rear.domain.state import State, Step
 from rear.domain.window import SECOND, Duration, Instant
 from rear.ledger.anchor import Anchor, AnchorPoint
-from rear.ledger.chain import link
-from rear.ledger.codec import encode, subject_of
 from rear.ledger.commit import CommitListener, Committed, Decide, Decision, Identity, Outcome
 from rear.ledger.errors import LedgerError, LedgerUnavailable
 from rear.ledger.landing import RETRY_PAUSE, Landing, SteppedDown
 from rear.ledger.position import Position
+from rear.ledger.sealing import seal
 from rear.ledger.sources import Clock, Ids
 from rear.ledger.stream import MAX_BATCH, EventStream, Outgoing
 
@@ -217,14 +216,14 @@ class Writer:
         head = self._head_hash
         messages = []
         for event in events:
-            subject = subject_of(self._identity.service, event)
-            payload = encode(event, event_id=self._ids.new(), source=self._identity.source, subject=subject)
-            if len(payload) > self._max_payload:
+            message = seal(event, self._identity, self._ids, head)
+            size = len(message.payload)
+            if size > self._max_payload:
                 raise InvalidField(
-                    "request", f"makes an event of {len(payload)} bytes; {self._max_payload} at most can be kept"
+                    "request", f"makes an event of {size} bytes; {self._max_payload} at most can be kept"
                 )
-            head = link(head, subject, payload)
-            messages.append(Outgoing(subject, payload, head))
+            head = message.hash
+            messages.append(message)
         try:
             for event in events:
                 command.steps.append(self.state.apply(event))

@@ -99,10 +99,10 @@ class ContractManager:
 
         def decide(now: Instant) -> Decision[tuple[Contract, Instant]]:
             found = self._own(key, caller)
-            by_time = contracts.pass_time(found, now)
-            if by_time is not None and not contracts.evolve(found, by_time).live:
-                ended = contracts.evolve(found, by_time)
-                return Decision(() if validate_only else endings.by_time(self._provider, found, now), (ended, now))
+            due = contracts.pass_time(found, now)
+            by_now = found if due is None else contracts.evolve(found, due)
+            if found.live and not by_now.live:
+                return Decision(() if validate_only else endings.by_time(self._provider, found, now), (by_now, now))
             cause = Cause(now, now, caller, command.request_id)
             event = contracts.cancel(found, command, reason, cause)
             if event is None:

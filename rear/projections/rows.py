@@ -40,30 +40,12 @@ ALLOCATION_COLUMNS = "event, state, version, updated_at"
 
 def new_offer_row(pool: Pool, offer: bytes) -> Row:
     """For NEW_OFFER, with the newest event that set the offer."""
-    return (
-        pool.id,
-        pool.offer.flavour_id if pool.offer else None,
-        pool.terms.type.value,
-        pool.terms.owner.domain,
-        pool.version,
-        pool.offers,
-        pool.terms_since_offer,
-        offer,
-    )
+    return (pool.id, *_offer_columns(pool), offer)
 
 
 def offer_row(pool: Pool, offer: bytes | None) -> Row:
     """For PUT_OFFER; None leaves what an earlier event set."""
-    return (
-        pool.offer.flavour_id if pool.offer else None,
-        pool.terms.type.value,
-        pool.terms.owner.domain,
-        pool.version,
-        pool.offers,
-        pool.terms_since_offer,
-        offer,
-        pool.id,
-    )
+    return (*_offer_columns(pool), offer, pool.id)
 
 
 def pool_from(row: Row, holds: Iterable[Hold]) -> Pool:
@@ -109,31 +91,17 @@ def new_contract_row(sequence: int, contract: Contract, event: bytes) -> Row:
         contract.id,
         contract.pool_id,
         contract.buyer_id,
-        contract.state.value,
-        contract.live,
-        contract.version,
+        *_standing(contract),
         contract.window.start,
         contract.window.end,
-        contract.updated_at,
-        contract.ending.actor if contract.ending else None,
-        contract.ending.reason if contract.ending else None,
-        _requests(contract),
+        *_history(contract),
         event,
     )
 
 
 def contract_row(contract: Contract) -> Row:
     """For PUT_CONTRACT."""
-    return (
-        contract.state.value,
-        contract.live,
-        contract.version,
-        contract.updated_at,
-        contract.ending.actor if contract.ending else None,
-        contract.ending.reason if contract.ending else None,
-        _requests(contract),
-        contract.id,
-    )
+    return (*_standing(contract), *_history(contract), contract.id)
 
 
 def contract_from(row: Row) -> Contract:
@@ -186,6 +154,31 @@ def allocation_from(row: Row) -> Allocation:
         version=_int(version),
         state=AllocationState(state),
         updated_at=Instant(_int(updated_at)),
+    )
+
+
+def _offer_columns(pool: Pool) -> Row:
+    return (
+        pool.offer.flavour_id if pool.offer else None,
+        pool.terms.type.value,
+        pool.terms.owner.domain,
+        pool.version,
+        pool.offers,
+        pool.terms_since_offer,
+    )
+
+
+def _standing(contract: Contract) -> Row:
+    return (contract.state.value, contract.live, contract.version)
+
+
+def _history(contract: Contract) -> Row:
+    ending = contract.ending
+    return (
+        contract.updated_at,
+        ending.actor if ending else None,
+        ending.reason if ending else None,
+        _requests(contract),
     )
 
 

@@ -20,11 +20,10 @@ from rear.domain.hold import Hold, HoldKind
 from rear.domain.quantities import Quantities
 from rear.domain.window import HOUR, Instant, Window
 from rear.ledger.anchor import AnchorPoint
-from rear.ledger.chain import link
-from rear.ledger.codec import encode, subject_of
+from rear.ledger.commit import Identity
+from rear.ledger.sealing import seal
 from rear.ledger.sources import RandomIds
 from rear.ledger.store import open_store
-from rear.ledger.stream import Outgoing
 from tests.system.fixtures import NewNode
 from tests.system.node_process import NodeProcess, fixed_port, pool
 from tests.waiting import eventually
@@ -119,11 +118,9 @@ async def plant(node: NodeProcess, *, cpu_millicores: int) -> None:
         window = Window(Instant(2**61), Instant(2**61 + HOUR))
         hold = Hold(RandomIds().new(), HoldKind.CONTRACT, window, Quantities({"cpu_millicores": cpu_millicores}))
         event = PoolReserved("p", len(held) + 1, Cause(window.start, window.start), hold=hold, offer=None)
-        subject = subject_of(node.name, event)
-        payload = encode(event, event_id=RandomIds().new(), source=node.provider_id, subject=subject)
-        hash = link(last.hash, subject, payload)
-        await store.stream.append([Outgoing(subject, payload, hash)], last.sequence, timeout=5)
-        store.anchor.write(AnchorPoint(point.log_id, last.sequence + 1, hash))
+        message = seal(event, Identity(node.name, node.provider_id), RandomIds(), last.hash)
+        await store.stream.append([message], last.sequence, timeout=5)
+        store.anchor.write(AnchorPoint(point.log_id, last.sequence + 1, message.hash))
 
 
 async def test_the_models_of_gpus_are_honoured(new_node: NewNode, tmp_path: Path) -> None:
