@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Final
+from typing import Final, Literal
 
 from benchmarks.load import Round
 
@@ -15,20 +15,44 @@ VALUE: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """What a figure should be: at least or at most `bound`."""
+
+    sign: Literal["≥", "≤"]
+    bound: float
+
+    def verdict(self, value: float) -> str:
+        """Whether a figure meets it, and where it does not, by how much."""
+        met = value >= self.bound if self.sign == "≥" else value <= self.bound
+        missed = f"missed by {abs(value - self.bound) / self.bound:.0%}"
+        return f"target: {self.sign} {shown(self.bound)}, {'met' if met else missed}"
+
+
+def at_least(bound: float) -> Target:
+    """The more the better, from `bound` on."""
+    return Target("≥", bound)
+
+
+def at_most(bound: float) -> Target:
+    """The less the better, up to `bound`."""
+    return Target("≤", bound)
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the report. `key` names it in JSON, and `aim` says what it should be."""
+    """One line of the report. `key` names it in JSON, and `target` is what it should be."""
 
     key: str
     label: str
     value: float
     unit: str
-    aim: str = ""
+    target: Target | None = None
 
     @property
     def line(self) -> str:
-        """The figure in words."""
+        """The figure in words, with what has become of its target."""
         text = f"  {self.label:<{LABEL}} {shown(self.value):>{VALUE}} {self.unit}"
-        return f"{text}   (aim: {self.aim})" if self.aim else text
+        return f"{text}   ({self.target.verdict(self.value)})" if self.target else text
 
 
 def shown(value: float) -> str:
@@ -54,11 +78,13 @@ def rates(key: str, label: str, rounds: Sequence[Round]) -> list[Figure]:
     ]
 
 
-def ratios(key: str, label: str, rounds: Sequence[Round], beside: Sequence[Round], aim: str = "") -> list[Figure]:
+def ratios(
+    key: str, label: str, rounds: Sequence[Round], beside: Sequence[Round], target: Target | None = None
+) -> list[Figure]:
     """The median of the pairs' ratios, and their range."""
     each = sorted(one.per_second / other.per_second for one, other in zip(rounds, beside, strict=True))
     return [
-        Figure(key, label, median(each), "×", aim),
+        Figure(key, label, median(each), "×", target),
         Figure(f"{key}_lowest", f"{label}, lowest pair", each[0], "×"),
         Figure(f"{key}_highest", f"{label}, highest pair", each[-1], "×"),
     ]

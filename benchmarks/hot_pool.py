@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from benchmarks.figures import Figure, rates, ratios
+from benchmarks.figures import Figure, at_least, rates, ratios
 from benchmarks.market import Buyer, hot_machine, machines
 from benchmarks.plan import Plan
 from benchmarks.session import new_node, warm_up
@@ -31,5 +31,5 @@ async def measure(plan: Plan, directory: Path) -> list[Figure]:
         Figure("holds", "holds on the pool before each round", plan.hot_holds, "holds"),
         *rates("spread", f"reserve over {plan.pools:,} pools, {IN_FLIGHT} in flight", spread),
         *rates("hot", f"reserve on the one pool, {IN_FLIGHT} in flight", focused),
-        *ratios("ratio", "one pool / all pools", focused, spread, "0.8 or more"),
+        *ratios("ratio", "one pool / all pools", focused, spread, at_least(0.8)),
     ]
