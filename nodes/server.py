@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from nodes.pool_spec import PoolSpec
+from rear import failpoints
 from rear.domain.reservation import Promises
 from rear.domain.state import State
 from rear.ledger.commit import Committed, Identity
@@ -125,6 +126,7 @@ class Node:
     async def __aexit__(self, *_: object) -> None:
         """Takes nothing new, finishes what is under way, and closes everything."""
         self._gate.close("it is shutting down")
+        failpoints.reach("node.draining")
         self._signal.wake()
         await self._stack.aclose()
         log.info("stopped", provider=self.settings.provider_id)
@@ -138,6 +140,7 @@ class Node:
         await self.timekeeper.work_off()
         self.timekeeper.start()
         self._stack.push_async_callback(self.timekeeper.stop)
+        failpoints.reach("node.before_serving")
         self._gate.open()
         health = asyncio.create_task(self._watch_health(), name="health")
         self._stack.push_async_callback(_cancel, health)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import re
 import signal
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from nodes.inventory import InventoryError, load_inventory
 from nodes.machine import this_machine
 from nodes.pool_spec import PoolSpec
 from nodes.server import Node, NodeSettings
+from rear import failpoints
 from rear.command.logs import configure
 from rear.command.output import progress_bar
 from rear.domain.refusals import Refusal
@@ -76,6 +78,7 @@ def role(
 ) -> None:
     """Start a node that offers resource pools and sells them, until SIGTERM or Ctrl-C."""
     configure(log_format, "INFO")
+    failpoints.switch_on(os.environ)
     if SERVICE_NAME.fullmatch(name) is None:
         raise click.BadParameter("use 1 to 40 of a-z, 0-9 and '-'", param_hint="--name")
     if DOMAIN_NAME.fullmatch(domain) is None:

@@ -47,9 +47,10 @@ class FaultyStream(EventStream):
         expected_last: int,
         *,
         timeout: float,  # noqa: ASYNC109
+        sent: Callable[[], None] | None = None,
     ) -> int:
         async def really() -> int:
-            return await super(FaultyStream, self).append(messages, expected_last, timeout=timeout)
+            return await super(FaultyStream, self).append(messages, expected_last, timeout=timeout, sent=sent)
 
         self.attempts.append((tuple(message.hash for message in messages), expected_last))
         self.waiting += 1

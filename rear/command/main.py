@@ -144,6 +144,10 @@ def _failed(error: Exception, chosen: Settings) -> int:
         failures.complain(f"{where}{error.strerror}")
         return failures.FAILURE
     # Whoever raised one of these has imported the module; nobody else needs to.
+    failpoints = sys.modules.get("rear.failpoints")
+    if failpoints is not None and isinstance(error, failpoints.BadFailpoints):
+        failures.complain(str(error))
+        return failures.USAGE
     calls = sys.modules.get("rear.rpc.refused")
     if calls is not None:
         if isinstance(error, calls.CallFailed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TypeVar
 
 import click
 
+from rear import failpoints
 from rear.command.logs import configure
 from rear.ledger.errors import LedgerError, StoreLocked
 from rear.ledger.store import StateDirectory, Store, open_store
@@ -29,6 +31,7 @@ def with_store(state: Path, work: Callable[[Store], Awaitable[Result]], *, check
     """Opens the ledger of a stopped service for `work`, and closes it again."""
 
     configure("auto", "CRITICAL")
+    failpoints.switch_on(os.environ)
 
     async def opened() -> Result:
         directory = StateDirectory(state)

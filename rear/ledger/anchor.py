@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from rear import failpoints
 from rear.ledger.errors import LedgerDamaged
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ class Anchor:
             self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         turn, slot = self._turn + 1, 1 - self._newest
         _write_all(self._file, _pack(turn, point), slot * SLOT)
+        failpoints.reach("anchor.before_sync")
         os.fdatasync(self._file)
         self._turn, self._newest = turn, slot
 

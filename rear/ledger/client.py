@@ -3,7 +3,8 @@
 `Client.publish` costs 7 µs a message and a received message 22 µs, most of it in checks and queues that a
 batch of 200 or a page of 1,000 does not need. Here a block of frames is written as it is, and what arrives at
 our own inbox goes straight to whoever waits for it. The members of nats-py that this leans on are not public:
-they are `_pending`, `_pending_data_size`, `_flush_pending`, `_process_msg` and `_close`, and nothing else.
+they are `_pending`, `_pending_data_size`, `_flush_pending`, `_process_msg`, `_close` and `_transport`, and nothing
+else.
 
 A request whose connection is lost fails at once; nats-py would let it run into its timeout.
 """
@@ -18,6 +19,8 @@ from typing import Any
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+
+from rear import failpoints
 
 log = structlog.get_logger(__name__)
 
@@ -45,15 +48,29 @@ class LedgerClient(Client):
         self._inbox_sid = -1
         self._tokens = itertools.count()
         self._waiting: dict[bytes, tuple[Take, asyncio.Future[None]]] = {}
+        self._socket: asyncio.WriteTransport | None = None
+        self._home: asyncio.AbstractEventLoop
 
     async def attach(self) -> None:
         """Subscribe to our inbox. To be called once, after `connect`."""
         self._inbox = self.new_inbox().encode() + b"."
         subscription = await self.subscribe(self._inbox.decode() + "*", cb=_ignore)
         self._inbox_sid = subscription._id
+        self._home = asyncio.get_running_loop()
+        self._socket = self._transport._io_writer.transport  # type: ignore[union-attr]
+        failpoints.can_be_cut(self)
 
-    async def exchange(self, frames: Callable[[bytes], bytes], take: Take) -> None:
+    def cut(self) -> None:
+        """Lose the connection without a word to the server. May be called on any thread."""
+        if self._socket is not None and not self.lost.is_set():
+            self._home.call_soon_threadsafe(self._socket.abort)
+
+    async def exchange(
+        self, frames: Callable[[bytes], bytes], take: Take, sent: Callable[[], None] | None = None
+    ) -> None:
         """Send what `frames` makes for a reply subject, and hand every reply to `take` until it has the last.
+
+        `sent` is called once all bytes are out.
 
         Waits without an end of its own. Raises `NotConnected` where nothing was sent, else `ConnectionLost`.
         """
@@ -66,20 +83,30 @@ class LedgerClient(Client):
         try:
             self._pending.append(block)
             self._pending_data_size += len(block)
-            await self._flush_pending()
+            await self._flush_pending(force_flush=sent is not None)
+            if sent is not None:
+                await self._written()
+                sent()
             await done
         finally:
             del self._waiting[token]
 
-    async def request_one(self, frames: Callable[[bytes], bytes]) -> tuple[bytes, bytes]:
-        """Send, and return the one reply: its raw header block and its payload."""
+    async def _written(self) -> None:
+        """Waits until the kernel has all bytes, or the connection is lost."""
+        while self._socket is not None and self._socket.get_write_buffer_size() and not self.lost.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    async def request_one(
+        self, frames: Callable[[bytes], bytes], sent: Callable[[], None] | None = None
+    ) -> tuple[bytes, bytes]:
+        """Send, and return the one reply: its raw header block and its payload. `sent` is called in between."""
         replies: list[tuple[bytes, bytes]] = []
 
         def take(headers: bytes, payload: bytes) -> bool:
             replies.append((headers, payload))
             return True
 
-        await self.exchange(frames, take)
+        await self.exchange(frames, take, sent)
         return replies[0]
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:

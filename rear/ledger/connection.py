@@ -13,6 +13,7 @@ from typing import Final
 import nats.errors
 import structlog
 
+from rear import failpoints
 from rear.ledger.client import LedgerClient, connect_options
 from rear.ledger.errors import LedgerUnavailable, OutcomeUnknown
 
@@ -168,6 +169,7 @@ class Connection:
             try:
                 self._generation += 1
                 await self._check(client)
+                failpoints.reach("connection.checked")
                 pause = FIRST_PAUSE
                 self._client = client
                 self._tell()

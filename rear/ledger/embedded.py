@@ -18,6 +18,7 @@ from typing import Final, Self
 
 import structlog
 
+from rear import failpoints
 from rear.ledger.connection import Endpoint
 from rear.ledger.errors import LedgerUnavailable, StoreLocked
 from rear.ledger.nats_process import NatsProcess, find_binary
@@ -184,7 +185,9 @@ class EmbeddedServer:
         assert self._lock is not None
         process = NatsProcess(self._directory, max_payload=self._max_payload, port=self._port)
         self._process = process
+        failpoints.reach("server.locked")
         process.spawn(find_binary(), self._lock)
+        failpoints.reach("server.spawned")
         await process.ready()
         self._ready = True
         log.info("nats-server runs", pid=process.pid, url=process.endpoint.url, directory=str(self._directory))
@@ -210,6 +213,7 @@ class EmbeddedServer:
                 log.warning("restarting nats-server", reason=reason, pid=self.pid)
                 pause = FIRST_PAUSE if time.monotonic() - began > 60 else min(pause * 2, LAST_PAUSE)
                 await self._end_process(SICK_GRACE)
+                failpoints.reach("server.fallen")
                 await asyncio.sleep(pause)
             else:
                 await self._end_process()

@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from rear import failpoints
 from rear.ledger.errors import LedgerDamaged, LedgerError, LedgerUnavailable, OutcomeUnknown, TipConflict
 from rear.ledger.reader import find_writer
 from rear.ledger.stream import EventStream, Outgoing
@@ -63,7 +64,9 @@ class Landing:
         unknown = False
         while True:
             try:
-                await self._stream.append(messages, self.tip, timeout=APPEND_TIMEOUT)
+                failpoints.reach("writer.before_publish")
+                sent = failpoints.reaching("writer.after_publish")
+                await self._stream.append(messages, self.tip, timeout=APPEND_TIMEOUT, sent=sent)
             except OutcomeUnknown as error:
                 unknown = True
                 self.note(f"the outcome of a commit is not known yet: {error}")
@@ -79,6 +82,7 @@ class Landing:
                     break
             else:
                 break
+        failpoints.reach("writer.after_ack")
         self.tip += len(messages)
 
     def confirm(self) -> None:

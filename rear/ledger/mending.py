@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rear import failpoints
 from rear.domain.events import Cause, LedgerOpened, LossAccepted, WriterChanged
 from rear.domain.state import Service, evolve_service
 from rear.domain.window import Instant
@@ -63,6 +64,7 @@ async def accept_loss(
     )
     message = seal(event, identity, ids, found.tip.hash)
     end = await stream.append([message], found.tip.sequence, timeout=APPEND_TIMEOUT)
+    failpoints.reach("mending.before_anchor")
     anchor.replace(AnchorPoint(found.service.log_id, end, message.hash))
     return Accepted(event.anchored_sequence, found.tip.sequence)
 

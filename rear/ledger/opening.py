@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from rear import failpoints
 from rear.domain.events import Cause, LedgerOpened, WriterChanged
 from rear.domain.state import State, Step
 from rear.domain.window import Instant
@@ -111,6 +112,7 @@ async def become_writer(
     if point is None:
         point = AnchorPoint(ids.new(), 0, GENESIS)
         anchor.write(point)
+        failpoints.reach("opening.begun")
     last = await stream.last()
     if last is not None and not last.ends_commit:
         raise LedgerDamaged(inside_of_a_commit(last.sequence))
@@ -124,12 +126,15 @@ async def become_writer(
         now = Instant(max(clock.now(), state.last_recorded))
         events = _opening(state, point.log_id, identity, endpoint, Cause(now, now))
         messages = _messages(events, identity, ids, tip)
+        failpoints.reach("opening.replayed")
+        sent = failpoints.reaching("opening.after_publish")
         try:
-            end = await stream.append(messages, tip.sequence, timeout=APPEND_TIMEOUT)
+            end = await stream.append(messages, tip.sequence, timeout=APPEND_TIMEOUT, sent=sent)
         except (TipConflict, OutcomeUnknown) as error:
             log.info("reading on before becoming the writer", because=str(error))
             continue
         break
+    failpoints.reach("opening.after_fence")
     first = end - len(events) + 1
     replayed(
         [
@@ -138,6 +143,7 @@ async def become_writer(
         ]
     )
     anchor.write(AnchorPoint(point.log_id, end, messages[-1].hash))
+    failpoints.reach("opening.after_anchor")
     log.info("writer of the ledger", log_id=point.log_id, epoch=state.service.epoch, sequence=end)
     return Writer(stream, anchor, state, identity, clock=clock, ids=ids, sequence=end, hash=messages[-1].hash)
 

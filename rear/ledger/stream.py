@@ -134,8 +134,11 @@ class EventStream:
         expected_last: int,
         *,
         timeout: float,  # noqa: ASYNC109
+        sent: Callable[[], None] | None = None,
     ) -> int:
         """Write all messages or none directly after sequence `expected_last`; returns the last sequence.
+
+        `sent` is called when all is sent, and before the acknowledgement is looked at.
 
         Raises TipConflict where the stream's tip is another, LedgerUnavailable where nothing was written, and
         OutcomeUnknown where no acknowledgement came within `timeout` seconds: then the messages may be there,
@@ -150,7 +153,7 @@ class EventStream:
         block = batch_frames(messages, expected_last, client.max_payload)
         try:
             async with asyncio.timeout_at(deadline):
-                headers, payload = await client.request_one(block)
+                headers, payload = await client.request_one(block, sent)
         except NotConnected as error:
             raise LedgerUnavailable(f"stream {self.name}: nothing was sent: {error}") from error
         except (TimeoutError, ConnectionLost) as error:

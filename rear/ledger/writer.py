@@ -15,6 +15,7 @@ from typing import Final, TypeVar, cast
 
 import structlog
 
+from rear import failpoints
 from rear.domain.events import AnyEvent
 from rear.domain.refusals import InvalidField, OutcomePending, TryAgain
 from rear.domain.state import State, Step
@@ -297,6 +298,7 @@ class Writer:
             point = AnchorPoint(self.state.service.log_id, self._landing.tip, self._tip_hash)
             self._anchoring = asyncio.get_running_loop().run_in_executor(None, self._anchor.write, point)
             await asyncio.shield(self._anchoring)
+            failpoints.reach("writer.after_anchor")
             self._landing.confirm()
         elif any(self._must_look(command) for command in batch):
             await self._landing.look()

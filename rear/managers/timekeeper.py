@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from rear import failpoints
 from rear.domain.refusals import TryAgain
 from rear.domain.window import SECOND, Duration, Instant, after
 from rear.ledger.commit import Decide, Decision, Outcome
@@ -54,7 +55,7 @@ class Timekeeper:
         timers, writer = self._provider.timers, self._provider.writer
         while keys := list(dict.fromkeys(timers.pop_due(writer.now(), AT_ONCE))):
             # Decided before anything else runs: in between, nobody would find what is due, nor its room.
-            waiting = [(key, writer.enqueue(self._decision(key))) for key in keys]
+            waiting = [(key, self._enqueue(key)) for key in keys]
             outcomes = await asyncio.gather(*(asyncio.shield(one) for _, one in waiting), return_exceptions=True)
             unavailable: TryAgain | None = None
             for key, outcome in zip(keys, outcomes, strict=True):
@@ -82,6 +83,11 @@ class Timekeeper:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    def _enqueue(self, key: str) -> asyncio.Future[Outcome[int]]:
+        decided = self._provider.writer.enqueue(self._decision(key))
+        failpoints.reach("timers.in_the_middle")
+        return decided
 
     def _decision(self, key: str) -> Decide[int]:
         def decide(now: Instant) -> Decision[int]:

@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from rear import failpoints
 from rear.domain.contract import Contract
 from rear.domain.hold import Hold
 from rear.domain.lifecycle import ContractState
@@ -112,6 +113,8 @@ class Tables:
                 service.version,
             )
             self._writer.execute(schema.PUT_STANDING, standing)
+            failpoints.reach("tables.before_commit")
+        failpoints.reach("tables.after_commit")
         self.unmerged += len(batch)
 
     def checkpoint(self) -> None:

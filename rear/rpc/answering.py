@@ -13,6 +13,7 @@ import structlog
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
+from rear import failpoints
 from rear.domain.refusals import InvalidField, NotReady, OutcomePending, Refusal, TryAgain
 from rear.domain.window import SECOND
 from rear.rpc.errors import code_of, internal, status_of, trailers
@@ -74,7 +75,9 @@ def answered(
                 raise InvalidField("request", f"is {request.ByteSize()} bytes; {LARGEST_REQUEST} at most")
             remaining = context.time_remaining()
             async with asyncio.timeout(LONGEST_WAIT if remaining is None else _wait(remaining)):
-                return await handler(self, request, context)
+                response = await handler(self, request, context)
+            failpoints.reach("rpc.before_reply")
+            return response
         except Refusal as refusal:
             if isinstance(refusal, OutcomePending):
                 refusal.metadata |= _pending_metadata(self, request, context)
