@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -17,7 +15,6 @@ from rear import failpoints
 from rear.domain.reservation import Promises
 from rear.domain.state import State
 from rear.ledger.commit import Committed, Identity
-from rear.ledger.errors import LedgerError
 from rear.ledger.opening import Tip, become_writer
 from rear.ledger.sources import Clock, Ids, RandomIds, SystemClock
 from rear.ledger.store import StateDirectory, Store, open_store
@@ -31,6 +28,7 @@ from rear.managers.timers import Timers
 from rear.projections.feed import TablesFeed
 from rear.projections.rebuild import Replayed, forget_ended
 from rear.projections.tables import Standing, Tables, TablesError
+from rear.readiness import Readiness, Role
 from rear.rpc.audit_service import AuditServicer, CommitSignal
 from rear.rpc.contract_service import ContractServicer
 from rear.rpc.discovery_service import DiscoveryServicer
@@ -46,9 +44,6 @@ log = structlog.get_logger(__name__)
 
 DRAIN: Final = 10.0
 """Seconds that calls under way are given when the node stops."""
-
-HEALTH_EVERY: Final = 0.25
-"""Seconds between looks at whether the node can serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +92,7 @@ class Node:
     def __init__(self, settings: NodeSettings, *, clock: Clock | None = None, ids: Ids | None = None) -> None:
         self.settings = settings
         self.endpoint = ""
+        self.readiness = Readiness()
         self.writer: Writer
         self.tables: Tables
         self.feed: TablesFeed
@@ -126,6 +122,7 @@ class Node:
     async def __aexit__(self, *_: object) -> None:
         """Takes nothing new, finishes what is under way, and closes everything."""
         self._gate.close("it is shutting down")
+        self.readiness.become(Role.STOPPING)
         failpoints.reach("node.draining")
         self._signal.wake()
         await self._stack.aclose()
@@ -142,8 +139,7 @@ class Node:
         self._stack.push_async_callback(self.timekeeper.stop)
         failpoints.reach("node.before_serving")
         self._gate.open()
-        health = asyncio.create_task(self._watch_health(), name="health")
-        self._stack.push_async_callback(_cancel, health)
+        self.readiness.become(Role.WRITER)
         log.info("serving", endpoint=self.endpoint, provider=self.settings.provider_id)
 
     async def _open(self) -> None:
@@ -152,13 +148,19 @@ class Node:
         port = self._server.bind(f"{self.settings.host}:{self.settings.port}")
         self.endpoint = f"{self.settings.host}:{port}"
         self._stack.push_async_callback(self._server.stop, 0)
+        self.readiness.start(self._server.set_serving)
+        self._stack.push_async_callback(self.readiness.stop)
+        self.readiness.become(Role.STARTING, "opening the ledger")
         directory.claim(self.settings.provider_id)
         self.store = await open_store(self._stack, directory)
+        self.readiness.become(Role.STARTING, "reading the ledger")
         self.tables = Tables(directory.tables)
         self._stack.callback(self.tables.close)
         self.writer = await self._become_writer()
         self.feed = TablesFeed(self.tables, self.writer.state, self._written)
         self._add_services()
+        self._add_conditions()
+        self.readiness.become(Role.STARTING, "doing what fell due, and taking over the inventory")
         self.feed.start()
         self._stack.push_async_callback(self.feed.close)
         self.writer.start()
@@ -236,24 +238,12 @@ class Node:
     def _written(self, batch: Sequence[Committed]) -> None:
         forget_ended(self.writer.state, batch)
 
-    async def _watch_health(self) -> None:
-        """Says by health whether requests can be served, and logs why not when that changes."""
-        before: str | None = ""
-        while True:
-            trouble = self.writer.trouble or self.feed.trouble or self.timekeeper.trouble
-            if trouble is None and not self.store.connection.connected:
-                trouble = "there is no connection to the ledger's server"
-            if trouble != before:
-                if trouble is not None:
-                    log.error("not ready", because=trouble)
-                elif before:
-                    log.info("ready again")
-                await self._server.set_serving(trouble is None)
-                before = trouble
-            await asyncio.sleep(HEALTH_EVERY)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError, LedgerError):
-        await task
+    def _add_conditions(self) -> None:
+        """Says what must hold for requests to be served, and where the ledger stands."""
+        require, tell, writer = self.readiness.require, self.readiness.tell, self.writer
+        require("ledger connection", lambda: self.store.connection.trouble)
+        require("writer", lambda: writer.trouble)
+        require("tables", lambda: self.feed.trouble)
+        require("timers", lambda: self.timekeeper.trouble)
+        tell("position", lambda: str(writer.position))
+        tell("epoch", lambda: writer.state.service.epoch)

@@ -104,6 +104,15 @@ class Connection:
         return self._client is not None and not self._client.lost.is_set()
 
     @property
+    def trouble(self) -> str | None:
+        """Why there is no connection; None while there is one."""
+        if self.connected:
+            return None
+        if self._fatal is not None:
+            return f"the ledger was refused: {self._fatal}"
+        return f"there is no connection to the ledger's server: {self._why}"
+
+    @property
     def generation(self) -> int:
         """How many connections there were so far, this one included."""
         return self._generation
