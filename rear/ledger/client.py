@@ -155,16 +155,6 @@ def status(headers: bytes) -> int:
     return int(code) if headers[8:9] == b" " and code.isdigit() else 0
 
 
-def fields(headers: bytes) -> dict[bytes, bytes]:
-    """A header block's fields. Of a name that occurs twice the last counts: the server appends its own."""
-    found: dict[bytes, bytes] = {}
-    for line in headers.split(b"\r\n")[1:]:
-        name, colon, value = line.partition(b":")
-        if colon:
-            found[name] = value.strip()
-    return found
-
-
 def connect_options(name: str, wait: float) -> dict[str, Any]:
     """How we connect: one try, no reconnect, nothing buffered while there is no connection.
 

@@ -23,5 +23,9 @@ class LedgerDamaged(LedgerError):
     """What the ledger holds is not what it must hold: shorter, different, with a gap, or not readable."""
 
 
+class LedgerMissing(LedgerDamaged):
+    """There is no stream of that name."""
+
+
 class StoreLocked(LedgerError):
     """Another process holds the store's lock, and did not let go of it in time."""

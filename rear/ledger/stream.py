@@ -12,7 +12,6 @@ from rear.ledger.client import (
     ConnectionLost,
     LedgerClient,
     NotConnected,
-    fields,
     frame,
     status,
 )
@@ -20,6 +19,7 @@ from rear.ledger.connection import Connection
 from rear.ledger.errors import (
     LedgerDamaged,
     LedgerError,
+    LedgerMissing,
     LedgerUnavailable,
     OutcomeUnknown,
     TipConflict,
@@ -145,12 +145,31 @@ class EventStream:
         may appear later, and where the disk was full a part of them may be there until the server restarts.
         Raises ValueError for more than 1,000 messages, or one that is too large or malformed.
         """
-        if not 1 <= len(messages) <= MAX_BATCH:
-            raise ValueError(f"a batch has 1 to {MAX_BATCH} messages, not {len(messages)}")
+        last = expected_last + len(messages)
+        acknowledged = await self._send(
+            len(messages), lambda limit: batch_frames(messages, expected_last, limit), f"after {expected_last}", timeout
+        )
+        if acknowledged != last:
+            raise self._astray(f"what must end at {last} was acknowledged at {acknowledged}")
+        return last
+
+    async def _send(
+        self,
+        count: int,
+        frames: Callable[[int], Callable[[bytes], bytes]],
+        where: str,
+        timeout: float,  # noqa: ASYNC109
+    ) -> int:
+        """Sends `count` guarded messages as one commit; the sequence of the last one, or what `append` raises.
+
+        `frames` is told how large a message may be; `where` says in errors where the messages should go.
+        """
+        if not 1 <= count <= MAX_BATCH:
+            raise ValueError(f"a batch has 1 to {MAX_BATCH} messages, not {count}")
         deadline = asyncio.get_running_loop().time() + timeout
         self.admit()
         client = await self._connection.client(timeout)
-        block = batch_frames(messages, expected_last, client.max_payload)
+        block = frames(client.max_payload)
         try:
             async with asyncio.timeout_at(deadline):
                 headers, payload = await client.request_one(block, sent)
@@ -158,12 +177,10 @@ class EventStream:
             raise LedgerUnavailable(f"stream {self.name}: nothing was sent: {error}") from error
         except (TimeoutError, ConnectionLost) as error:
             reason = str(error) or f"no acknowledgement within {timeout} s"
-            raise OutcomeUnknown(
-                f"stream {self.name}: {len(messages)} message(s) after {expected_last}: {reason}"
-            ) from error
-        return self._acknowledged(headers, payload, expected_last, expected_last + len(messages))
+            raise OutcomeUnknown(f"stream {self.name}: {count} message(s) {where}: {reason}") from error
+        return self._acknowledged(headers, payload, where)
 
-    def _acknowledged(self, headers: bytes, payload: bytes, expected_last: int, last: int) -> int:
+    def _acknowledged(self, headers: bytes, payload: bytes, where: str) -> int:
         if code := status(headers):
             raise LedgerUnavailable(f"stream {self.name}: nobody takes messages for it (status {code})")
         answer = json.loads(payload)
@@ -171,16 +188,18 @@ class EventStream:
             code = answer["error"].get("err_code", 0)
             text = f"stream {self.name}: {answer['error'].get('description', 'refused')} ({code})"
             if code in CONFLICTS:
-                raise TipConflict(f"{text}, expected {expected_last}")
+                raise TipConflict(f"{text}, expected {where}")
             if code in AMBIGUOUS:
                 raise OutcomeUnknown(text)
             raise LedgerUnavailable(text)
-        if answer["stream"] != self.name or answer["seq"] != last:
-            raise LedgerDamaged(
-                f"stream {self.name}: what must end at {last} was acknowledged at {answer['seq']} of stream "
-                f"{answer['stream']}: find out what else takes these subjects, and write nothing until then"
-            )
-        return last
+        if answer["stream"] != self.name:
+            raise self._astray(f"what was sent was acknowledged by stream {answer['stream']}")
+        return int(answer["seq"])
+
+    def _astray(self, what: str) -> LedgerDamaged:
+        return LedgerDamaged(
+            f"stream {self.name}: {what}: find out what else takes these subjects, and write nothing until then"
+        )
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -194,11 +213,11 @@ class EventStream:
         """The message at `sequence`, None where there is none."""
         if sequence < 1:
             return None
-        page, _ = await self._page({"seq": sequence, "batch": 1})
+        page = await self._page({"seq": sequence, "batch": 1})
         if page and page[0].sequence == sequence:
             return page[0]
         # Any replica answers a direct get, also one that is behind: only the leader's no is a no.
-        return await self._get_from_leader(sequence)
+        return await self._get_from_leader({"seq": sequence})
 
     async def last(self) -> Stored | None:
         """The last message, None for an empty stream. Raises LedgerDamaged where it cannot be read."""
@@ -216,7 +235,7 @@ class EventStream:
         tip = int((await self._info())["state"]["last_seq"])
         found = await self.get(tip)
         while found is not None and not found.ends_commit:
-            rest, _ = await self._page({"seq": found.sequence + 1, "batch": MAX_BATCH})
+            rest = await self._page({"seq": found.sequence + 1, "batch": MAX_BATCH})
             if not rest:
                 break
             found = next((item for item in rest if item.ends_commit), rest[-1])
@@ -230,22 +249,37 @@ class EventStream:
         `subject` (with wildcards) leaves out all others. Without it no sequence may be missing: LedgerDamaged
         names the first that is. Raises LedgerUnavailable where the server stops answering.
         """
-        following, tip = max(start, 1), await self.tip()
+        following = max(start, 1)
+        tip = await self.tip() if subject is None else await self._last_of(subject)
         bound = tip if end is None else min(end, tip)
         while following <= bound:
             request: dict[str, Any] = {"seq": following, "batch": min(page, bound - following + 1)}
-            if subject is not None:
-                request["next_by_subj"] = subject
-            found, pending = await self._page(request)
             if subject is None:
-                found = await self._contiguous(found, following, tip)
-            elif found and found[-1].sequence > bound:
-                found, pending = [item for item in found if item.sequence <= bound], 0
-            if found:
-                following = found[-1].sequence + 1
-                yield found
-            if subject is not None and (pending == 0 or not found):
-                return
+                found = await self._contiguous(await self._page(request), following, tip)
+            else:
+                found = await self._page({**request, "next_by_subj": subject})
+                if not found:  # a replica that is behind: the leader has at least the one at `tip`
+                    found = [await self._next_from_leader(following, subject, tip)]
+                if found[-1].sequence > bound:
+                    found = [item for item in found if item.sequence <= bound]
+                    if not found:
+                        return
+            following = found[-1].sequence + 1
+            yield found
+
+    async def last_of(self, subject: str) -> Stored | None:
+        """The last message of `subject`, which may have wildcards, from the replica that leads; None for none."""
+        return await self._get_from_leader({"last_by_subj": subject})
+
+    async def _last_of(self, subject: str) -> int:
+        last = await self.last_of(subject)
+        return 0 if last is None else last.sequence
+
+    async def _next_from_leader(self, start: int, subject: str, tip: int) -> Stored:
+        found = await self._get_from_leader({"seq": start, "next_by_subj": subject})
+        if found is None:
+            raise self._missing(tip, tip)
+        return found
 
     async def _contiguous(self, found: list[Stored], start: int, tip: int) -> list[Stored]:
         """What of `found` follows on without a gap from `start`, at least one message."""
@@ -256,7 +290,7 @@ class EventStream:
         if whole:
             return whole
         # A replica that is behind leaves out what the leader has; what the leader has not is gone.
-        first = await self._get_from_leader(start)
+        first = await self._get_from_leader({"seq": start})
         if first is None:
             raise self._missing(start, tip)
         return [first]
@@ -267,38 +301,36 @@ class EventStream:
             f"{tip}: restore the store from a copy, or accept the loss with `rear ledger accept-loss`"
         )
 
-    async def _page(self, request: dict[str, Any]) -> tuple[list[Stored], int]:
-        """One batch direct get: the messages, and how many more there are."""
+    async def _page(self, request: dict[str, Any]) -> list[Stored]:
+        """One batch direct get."""
         body = json.dumps({"max_bytes": PAGE_BYTES, **request}).encode()
         found: list[Stored] = []
-        pending = 0
 
         def take(headers: bytes, payload: bytes) -> bool:
-            nonlocal pending
             code = status(headers)
             if code == 0:
                 found.append(stored(headers, payload))
                 return False
-            if code == 204:
-                pending = int(fields(headers).get(b"Nats-Num-Pending", b"0"))
-            elif code != 404:
+            if code not in (204, 404):  # the end, or nothing there
                 raise LedgerUnavailable(f"stream {self.name}: status {code} for a read of {request}")
             return True
 
         client = await self._connection.client(READ_TIMEOUT)
         await self._answered(client.exchange(lambda reply: frame(self._direct, reply, b"", body), take))
-        return found, pending
+        return found
 
-    async def _get_from_leader(self, sequence: int) -> Stored | None:
+    async def _get_from_leader(self, request: Mapping[str, object]) -> Stored | None:
         try:
-            answer = await self._api(f"STREAM.MSG.GET.{self.name}", {"seq": sequence})
+            answer = await self._api(f"STREAM.MSG.GET.{self.name}", request)
         except _Refused as refused:
             if refused.code == NO_MESSAGE:
                 return None
-            raise LedgerUnavailable(f"stream {self.name}: message {sequence}: {refused}") from refused
+            if refused.code == NOT_FOUND:
+                raise self._not_there() from refused
+            raise LedgerUnavailable(f"stream {self.name}: message {dict(request)}: {refused}") from refused
         message = answer["message"]
         return message_at(
-            sequence,
+            message["seq"],
             message["subject"],
             base64.b64decode(message.get("data") or ""),
             base64.b64decode(message.get("hdrs") or ""),
@@ -311,10 +343,11 @@ class EventStream:
             return await self._api(f"STREAM.INFO.{self.name}")
         except _Refused as refused:
             if refused.code == NOT_FOUND:
-                raise LedgerDamaged(
-                    f"stream {self.name} is not there: name the store or the server that holds the ledger"
-                ) from refused
+                raise self._not_there() from refused
             raise LedgerUnavailable(f"stream {self.name}: {refused}") from refused
+
+    def _not_there(self) -> LedgerDamaged:
+        return LedgerMissing(f"stream {self.name} is not there: name the store or the server that holds the ledger")
 
     async def _api(self, call: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
         payload = json.dumps(body).encode() if body is not None else b""

@@ -22,7 +22,7 @@ from rear.domain.events import AggregateType
 from rear.domain.lifecycle import ContractState
 from rear.domain.pool import Pool
 from rear.domain.window import HOUR, MINUTE, AskedWindow, Duration, Instant
-from rear.ledger import recorder as recorders
+from rear.ledger import stream_recorder, stream_thread
 from rear.ledger.codec import LedgerMapper, decode
 from rear.ledger.connection import Connection, Endpoint
 from rear.ledger.embedded import EmbeddedServer
@@ -182,7 +182,7 @@ async def test_a_recorder_reads_aggregates_of_its_own_type(history: Seller, read
 async def test_notifications_are_the_ledger_in_its_order(
     history: Seller, reader: LedgerRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorders, "PAGE", 7)
+    monkeypatch.setattr(stream_recorder, "PAGE", 7)
     tip = history.writer.tip[0]
     written = [message async for page in history.stream.pages(1) for message in page]
 
@@ -273,7 +273,7 @@ async def test_a_ledger_that_is_not_there_is_an_error(embedded: EmbeddedServer) 
 
 
 def test_a_server_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorders, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(stream_thread, "CONNECT_TIMEOUT", 0.2)
 
     def nowhere() -> Endpoint:
         raise LedgerUnavailable("the server is down")
