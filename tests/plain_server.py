@@ -15,7 +15,7 @@ from rear.ledger.nats_process import find_binary
 
 
 class PlainServer:
-    """`nats-server` with JetStream in `folder`, which syncs each commit, and that dies with the thread that starts it."""
+    """`nats-server` with JetStream in `folder`, synced at each commit; it dies with the thread that starts it."""
 
     def __init__(self, folder: Path, *, more: str = "") -> None:
         """`more` goes into its configuration."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from rear.ledger.connection import Connection
 from rear.ledger.embedded import EmbeddedServer
 from rear.ledger.stream import EventStream
 from tests.faulty_stream import FaultyStream
+from tests.plain_server import PlainServer
 from tests.seller import MACHINE, Seller
 
 
@@ -60,3 +61,11 @@ async def seller(ledger: FaultyStream, state: Path) -> AsyncIterator[Seller]:
     yield seller
     ledger.gate.set()
     await seller.close()
+
+
+@pytest.fixture(scope="module")
+def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainServer]:
+    """A server that is not ours, for all tests of a module: each takes streams of its own."""
+    server = PlainServer(tmp_path_factory.mktemp("nats")).start()
+    yield server
+    server.stop()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rear.ledger.client import LedgerClient, frame
-from rear.ledger.connection import Connection, Endpoint
+from rear.ledger.connection import Connection
 from rear.ledger.embedded import EmbeddedServer
 from rear.ledger.errors import (
     LedgerDamaged,
@@ -23,6 +23,7 @@ from rear.ledger.errors import (
     TipConflict,
 )
 from rear.ledger.stream import MAX_BATCH, EventStream, Outgoing, Stored
+from tests.interceptor import Interceptor
 from tests.waiting import freeze
 
 
@@ -43,59 +44,6 @@ def plain(stored: Sequence[Stored]) -> list[tuple[int, str, bytes, str]]:
 
 async def everything(stream: EventStream, start: int = 1) -> list[Stored]:
     return [stored async for page in stream.pages(start) for stored in page]
-
-
-class Interceptor:
-    """Stands between a client and the server, and can keep back what the server answers."""
-
-    def __init__(self, target: Endpoint) -> None:
-        self._target = target
-        self.mute = False
-        self.cut_on_answer = False
-        self.answers_kept_back = asyncio.Event()
-        self._writers: list[asyncio.StreamWriter] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
-
-    async def __aenter__(self) -> Interceptor:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        self.cut()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    @property
-    def endpoint(self) -> Endpoint:
-        assert self._server is not None
-        port = self._server.sockets[0].getsockname()[1]
-        return Endpoint(f"nats://127.0.0.1:{port}", self._target.user, self._target.password)
-
-    def cut(self) -> None:
-        for writer in self._writers:
-            writer.close()
-        self._writers.clear()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host, _, port = self._target.url.removeprefix("nats://").partition(":")
-        server_reader, server_writer = await asyncio.open_connection(host, int(port))
-        self._writers += [writer, server_writer]
-        for source, sink, answers in ((reader, server_writer, False), (server_reader, writer, True)):
-            task = asyncio.create_task(self._pump(source, sink, answers))
-            self._tasks.add(task)
-
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, answers: bool) -> None:
-        while data := await source.read(1 << 16):
-            if answers and self.mute:
-                self.answers_kept_back.set()
-                if self.cut_on_answer:
-                    self.cut()
-                continue
-            sink.write(data)
-            await sink.drain()
-        sink.close()
 
 
 @pytest.fixture
