@@ -147,7 +147,11 @@ class EventStream:
         """
         last = expected_last + len(messages)
         acknowledged = await self._send(
-            len(messages), lambda limit: batch_frames(messages, expected_last, limit), f"after {expected_last}", timeout
+            len(messages),
+            lambda limit: batch_frames(messages, expected_last, limit),
+            f"after {expected_last}",
+            timeout,
+            sent,
         )
         if acknowledged != last:
             raise self._astray(f"what must end at {last} was acknowledged at {acknowledged}")
@@ -159,6 +163,7 @@ class EventStream:
         frames: Callable[[int], Callable[[bytes], bytes]],
         where: str,
         timeout: float,  # noqa: ASYNC109
+        sent: Callable[[], None] | None = None,
     ) -> int:
         """Sends `count` guarded messages as one commit; the sequence of the last one, or what `append` raises.
 
