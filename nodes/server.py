@@ -172,7 +172,14 @@ class Node:
         self._stack.push_async_callback(self._server.stop, DRAIN)
 
     async def _become_writer(self) -> Writer:
-        state, tip = await self._load()
+        try:
+            return await self._fence(*await self._load())
+        except TablesError as error:  # in a row that was read late, for an event that came after it
+            log.warning("the tables are rebuilt", because=str(error))
+        self.tables.begin_anew()
+        return await self._fence(State(), Tip())
+
+    async def _fence(self, state: State, tip: Tip) -> Writer:
         return await become_writer(
             self.store.stream,
             self.store.anchor,
@@ -209,7 +216,7 @@ class Node:
             self.settings.promises,
             writer,
             self.feed,
-            Timers(writer.state.contracts.values()),
+            Timers(self.tables.due()),
         )
         self.contracts = ContractManager(provider)
         self.timekeeper = Timekeeper(provider)

@@ -183,7 +183,7 @@ class Seller:
             self._anchor.close()
             raise
         self.feed = TablesFeed(self.tables, state, self._written)
-        timers = Timers(state.contracts.values())
+        timers = Timers(self.tables.due())
         self.provider = Provider(PROVIDER, self.promises, self.writer, self.feed, timers)
         self.contracts = ContractManager(self.provider)
         self.timekeeper = Timekeeper(self.provider)

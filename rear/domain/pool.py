@@ -19,12 +19,12 @@ from rear.domain.events import (
     PoolTermsChanged,
 )
 from rear.domain.flavour import Flavour, Offer, PoolTerms, flavour_id
-from rear.domain.hold import Hold
+from rear.domain.hold import Hold, Holds
 from rear.domain.quantities import Quantities
 from rear.domain.units import MILLIS_PER_UNIT, Unit, UnitShare
 from rear.domain.window import FOREVER, Duration, Instant, Window, after
 
-NO_HOLDS: Final[Map[str, Hold]] = Map()
+NO_HOLDS: Final[Holds] = Map[str, Hold]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Pool:
     offer: Offer | None
     offers: int
     terms_since_offer: int
-    holds: Map[str, Hold] = NO_HOLDS
+    holds: Holds = NO_HOLDS
 
     @property
     def flavour(self) -> Flavour | None:
@@ -162,7 +162,7 @@ def _existing(pool: Pool | None) -> Pool:
     return pool
 
 
-def _with_holds(pool: Pool, event: PoolEvent, holds: Map[str, Hold], offer: Offer | None) -> Pool:
+def _with_holds(pool: Pool, event: PoolEvent, holds: Holds, offer: Offer | None) -> Pool:
     return Pool(
         pool.id,
         event.originator_version,

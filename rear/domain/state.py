@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -62,8 +63,8 @@ class State:
     """
 
     pools: dict[str, Pool] = field(default_factory=dict)
-    contracts: dict[str, Contract] = field(default_factory=dict)
-    allocations: dict[str, Allocation] = field(default_factory=dict)
+    contracts: MutableMapping[str, Contract] = field(default_factory=dict)
+    allocations: MutableMapping[str, Allocation] = field(default_factory=dict)
     service: Service = field(default_factory=Service)
     last_recorded: Instant = Instant(0)
     offers_changed: int = 0
@@ -184,7 +185,7 @@ def _follow(calendar: PoolCalendar | None, event: PoolReserved | HoldReleased, b
         calendar.occupy(come)
 
 
-def _put_back(mapping: dict[str, Value], key: str, value: Value | None) -> None:
+def _put_back(mapping: MutableMapping[str, Value], key: str, value: Value | None) -> None:
     if value is None:
         mapping.pop(key, None)
     else:

@@ -80,14 +80,7 @@ def encode(event: AnyEvent, *, event_id: str, source: str, subject: str) -> byte
 
 def decode(payload: bytes) -> DecodedEvent:
     """The event in a message's payload. Raises UndecodableEvent for one that this version cannot read."""
-    try:
-        envelope = Envelope.FromString(payload)
-    except DecodeError as error:
-        raise UndecodableEvent(
-            f"a message of {len(payload)} bytes is not an event: {error}. Something else wrote it, or it was "
-            "damaged: check the ledger with `rear ledger verify`"
-        ) from error
-    row = _row_of(envelope)
+    envelope, row = parse(payload)
     cause = Cause(
         read_instant(envelope.time),
         read_instant(envelope.recorded_time),
@@ -101,6 +94,21 @@ def decode(payload: bytes) -> DecodedEvent:
     except KeyError as unknown:
         raise _newer(envelope, f"has a value in {row.body} that this version does not know: {unknown}") from None
     return DecodedEvent(event, envelope.id, envelope.source, subject)
+
+
+def parse(payload: bytes) -> tuple[Envelope, Row]:
+    """The envelope in a message's payload, brought to today's schema, and the row that reads its body.
+
+    Raises UndecodableEvent for one that this version cannot read.
+    """
+    try:
+        envelope = Envelope.FromString(payload)
+    except DecodeError as error:
+        raise UndecodableEvent(
+            f"a message of {len(payload)} bytes is not an event: {error}. Something else wrote it, or it was "
+            "damaged: check the ledger with `rear ledger verify`"
+        ) from error
+    return envelope, _row_of(envelope)
 
 
 class LedgerMapper(Mapper[str]):

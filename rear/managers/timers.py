@@ -12,12 +12,9 @@ from rear.domain.window import Instant
 class Timers:
     """Due instants of contracts. An entry that no longer holds is passed over when its time comes."""
 
-    def __init__(self, contracts: Iterable[Contract] = ()) -> None:
-        self._heap: list[tuple[Instant, str]] = []
-        for contract in contracts:
-            due = next_due(contract)
-            if due is not None:
-                self._heap.append((due, contract.id))
+    def __init__(self, due: Iterable[tuple[Instant, str]] = ()) -> None:
+        """`due` has the next due instants of contracts, with the contracts' ids."""
+        self._heap: list[tuple[Instant, str]] = list(due)
         heapify(self._heap)
 
     def __len__(self) -> int:

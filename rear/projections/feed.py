@@ -53,7 +53,9 @@ class TablesFeed:
 
     @property
     def trouble(self) -> str | None:
-        """Why the tables do not keep up; None while they do."""
+        """Why the tables do not keep up, or cannot be read; None while all is well."""
+        if self.tables.damage is not None:
+            return str(self.tables.damage)
         if self._task is not None and self._task.done() and not self._closing:
             return "the tables are no longer written"
         return f"the tables cannot be written: {self._broken}" if self._broken else None

@@ -18,15 +18,15 @@ from rear.domain.events import (
     CapacityChanged,
     ContractReserved,
     PoolRegistered,
-    PoolReserved,
     PoolTermsChanged,
 )
 from rear.domain.flavour import Offer
-from rear.domain.hold import Hold
+from rear.domain.hold import Hold, Holds
 from rear.domain.lifecycle import ContractState
 from rear.domain.pool import Pool
 from rear.domain.window import Instant
-from rear.ledger.codec import decode
+from rear.ledger.codec import decode, parse
+from rear.wire.holds import read_hold
 
 Row = tuple[str | int | bytes | None, ...]
 
@@ -48,16 +48,16 @@ def offer_row(pool: Pool, offer: bytes | None) -> Row:
     return (*_offer_columns(pool), offer, pool.id)
 
 
-def pool_from(row: Row, holds: Iterable[Hold]) -> Pool:
+def pool_from(row: Row, holds: Holds) -> Pool:
     """The pool of a row of POOLS."""
     pool_id, flavour_id, version, offers, since, terms_event, capacity_event, offer_event = row
     terms: Any = decode(_bytes(terms_event)).event
-    capacity: Any = decode(_bytes(capacity_event)).event
+    capacity: Any = terms if capacity_event == terms_event else decode(_bytes(capacity_event)).event
     assert isinstance(terms, PoolRegistered | PoolTermsChanged)
     assert isinstance(capacity, PoolRegistered | CapacityChanged)
     offer: Offer | None = None
     if flavour_id is not None:
-        advertised: Any = decode(_bytes(offer_event)).event
+        advertised: Any = terms if offer_event == terms_event else decode(_bytes(offer_event)).event
         offer = advertised.offer
     return Pool(
         id=str(pool_id),
@@ -68,7 +68,7 @@ def pool_from(row: Row, holds: Iterable[Hold]) -> Pool:
         offer=offer,
         offers=_int(offers),
         terms_since_offer=_int(since),
-        holds=Map({hold.id: hold for hold in holds}),
+        holds=holds,
     )
 
 
@@ -77,11 +77,10 @@ def new_hold_row(sequence: int, pool_id: str, hold: Hold, event: bytes) -> Row:
     return (sequence, pool_id, hold.id, hold.kind.value, hold.window.start, hold.window.end, event)
 
 
-def hold_from(event: bytes) -> Hold:
-    """The hold that an event took."""
-    reserved = decode(event).event
-    assert isinstance(reserved, PoolReserved)
-    return reserved.hold
+def holds_from(found: Iterable[tuple[bytes]]) -> Map[str, Hold]:
+    """The holds that events took, by their ids. Of an event, only what is held is read."""
+    holds = [read_hold(parse(event)[0].pool_reserved.hold) for (event,) in found]
+    return Map({hold.id: hold for hold in holds})
 
 
 def new_contract_row(sequence: int, contract: Contract, event: bytes) -> Row:
@@ -175,6 +174,7 @@ def _standing(contract: Contract) -> Row:
 def _history(contract: Contract) -> Row:
     ending = contract.ending
     return (
+        contracts.next_due(contract),
         contract.updated_at,
         ending.actor if ending else None,
         ending.reason if ending else None,

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 import structlog
+from immutables import Map
 
 from rear import failpoints
+from rear.domain.allocation import Allocation
 from rear.domain.contract import Contract
 from rear.domain.hold import Hold
 from rear.domain.lifecycle import ContractState
@@ -27,6 +30,7 @@ from rear.ledger.commit import Committed
 from rear.ledger.errors import LedgerError
 from rear.projections import rows, schema
 from rear.projections.batch import statements
+from rear.projections.lazy import Lazily, LazyHolds
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +71,8 @@ class Tables:
         self.path = path
         self.unmerged = 0
         """Steps written since the last checkpoint."""
+        self.damage: TablesError | None = None
+        """What was found in rows that were read late. Such tables are rebuilt at the next start."""
         try:
             self._writer = self._open(path)
         except sqlite3.DatabaseError as error:
@@ -81,6 +87,7 @@ class Tables:
         discard(self.path)
         self._writer = self._open(self.path)
         self._reader = sqlite3.connect(self.path, check_same_thread=False)
+        self.damage = None
 
     def close(self) -> None:
         """Closes the file."""
@@ -134,10 +141,24 @@ class Tables:
     def load(self) -> State:
         """The writer's state at the tables' position: pools with their holds, and what still lives.
 
-        Raises TablesError where a row cannot be read.
+        Holds, contracts and allocations are read when they are first asked for. Raises TablesError where a row
+        cannot be read, also then.
         """
-        try:
+        with self._reading():
             return self._load()
+
+    def due(self) -> list[tuple[Instant, str]]:
+        """When time alone will change each contract that lives, and the contract's id; the first comes first."""
+        with self._reading():
+            return self._reader.execute(
+                "SELECT due_at, contract_id FROM contracts WHERE live AND due_at IS NOT NULL ORDER BY due_at"
+            ).fetchall()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Says of a row that cannot be read that the tables are damaged."""
+        try:
+            yield
         except (sqlite3.DatabaseError, LedgerError, AssertionError, AttributeError, LookupError, ValueError) as error:
             raise _damaged(self.path, error) from error
 
@@ -150,19 +171,47 @@ class Tables:
             return state
         state.service = Service(row[3], row[0], row[1], row[2])
         state.last_recorded = Instant(row[4])
-        holds: dict[str, list[Hold]] = {}
-        for pool_id, event in self._reader.execute("SELECT pool_id, event FROM holds"):
-            holds.setdefault(pool_id, []).append(rows.hold_from(event))
         for row in self._reader.execute(rows.POOLS):
-            pool = rows.pool_from(row, holds.pop(row[0], ()))
+            pool = rows.pool_from(row, LazyHolds(partial(self._holds, row[0])))
             state.pools[pool.id] = pool
-        for row in self._reader.execute(f"SELECT {rows.CONTRACT_COLUMNS} FROM contracts WHERE live ORDER BY sequence"):
-            contract = rows.contract_from(row)
-            state.contracts[contract.id] = contract
-        for row in self._reader.execute(f"SELECT {rows.ALLOCATION_COLUMNS} FROM allocations WHERE state != 'RELEASED'"):
-            allocation = rows.allocation_from(row)
-            state.allocations[allocation.id] = allocation
+        live = self._reader.execute("SELECT contract_id FROM contracts WHERE live ORDER BY due_at")
+        state.contracts = Lazily((key for (key,) in live), self._live_contract)
+        standing = self._reader.execute("SELECT allocation_id FROM allocations WHERE state != 'RELEASED'")
+        state.allocations = Lazily((key for (key,) in standing), self._allocation)
         return state
+
+    @contextmanager
+    def _reading_late(self) -> Iterator[None]:
+        """The same for a row that is asked for once the tables are in use: the next start is to rebuild them."""
+        try:
+            with self._reading():
+                yield
+        except TablesError as error:
+            self.damage = error
+            log.error("the tables are damaged", error=str(error))
+            with suppress(sqlite3.Error):
+                self._writer.execute(f"PRAGMA user_version = {schema.CONDEMNED}")
+            raise
+
+    def _holds(self, pool_id: str) -> Map[str, Hold]:
+        with self._reading_late():
+            return rows.holds_from(self._reader.execute("SELECT event FROM holds WHERE pool_id = ?", (pool_id,)))
+
+    def _live_contract(self, contract_id: str) -> Contract:
+        with self._reading_late():
+            found = self.contract(contract_id)
+            if found is None:
+                raise LookupError(f"contract {contract_id} is gone")
+            return found
+
+    def _allocation(self, allocation_id: str) -> Allocation:
+        with self._reading_late():
+            row = self._reader.execute(
+                f"SELECT {rows.ALLOCATION_COLUMNS} FROM allocations WHERE allocation_id = ?", (allocation_id,)
+            ).fetchone()
+            if row is None:
+                raise LookupError(f"allocation {allocation_id} is gone")
+            return rows.allocation_from(row)
 
     def contract(self, contract_id: str) -> Contract | None:
         """A contract at the tables' position; None where there is none."""
@@ -216,7 +265,7 @@ class Tables:
 
 
 def _damaged(path: Path, error: Exception) -> TablesError:
-    return TablesError(f"{path} is damaged ({error}); delete it, and the next start rebuilds it")
+    return TablesError(f"{path} is damaged ({error}); stop the service and delete it: the next start rebuilds it")
 
 
 def counts_of(connection: sqlite3.Connection) -> dict[str, int]:

@@ -22,9 +22,16 @@ def reserved(key: str, purchase_before: int) -> Contract:
     return replace(began, id=key, purchase_before=Instant(purchase_before), window=Window(Instant(100), Instant(200)))
 
 
+def watching(*contracts_: Contract) -> Timers:
+    timers = Timers()
+    for contract in contracts_:
+        timers.watch(contract)
+    return timers
+
+
 def test_each_state_waits_for_its_own_instant() -> None:
     contract = reserved("c", 50)
-    timers = Timers([contract])
+    timers = watching(contract)
     assert timers.next_due() == 50
 
     for state, due in ((ContractState.CONFIRMED, 100), (ContractState.ACTIVE, 200)):
@@ -53,7 +60,7 @@ def test_watch_says_whether_the_first_due_instant_moved() -> None:
 
 
 def test_what_is_due_comes_out_once_the_longest_overdue_first() -> None:
-    timers = Timers([reserved("b", 20), reserved("d", 41), reserved("a", 10), reserved("c", 30)])
+    timers = watching(reserved("b", 20), reserved("d", 41), reserved("a", 10), reserved("c", 30))
 
     assert timers.pop_due(Instant(9), 10) == []
     assert timers.pop_due(Instant(30), 2) == ["a", "b"]
@@ -63,7 +70,7 @@ def test_what_is_due_comes_out_once_the_longest_overdue_first() -> None:
 
 
 def test_overdue_ones_are_shown_and_stay() -> None:
-    timers = Timers([reserved("b", 20), reserved("a", 10), reserved("c", 30)])
+    timers = watching(reserved("b", 20), reserved("a", 10), reserved("c", 30))
 
     assert timers.overdue(Instant(20)) == ["a", "b"]
     assert len(timers) == 3
@@ -73,7 +80,7 @@ def test_overdue_ones_are_shown_and_stay() -> None:
 @given(dues=st.lists(st.integers(0, 60), max_size=40), now=st.integers(0, 60), most=st.integers(1, 10))
 def test_the_heap_agrees_with_a_sorted_list(dues: list[int], now: int, most: int) -> None:
     contracts_ = [reserved(f"{number:03}", due) for number, due in enumerate(dues)]
-    at_once, one_by_one = Timers(contracts_), Timers()
+    at_once, one_by_one = Timers((Instant(due), each.id) for due, each in zip(dues, contracts_, strict=True)), Timers()
     for contract in contracts_:
         one_by_one.watch(contract)
     due = sorted((due, f"{number:03}") for number, due in enumerate(dues) if due <= now)
