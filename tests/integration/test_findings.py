@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from contextlib import suppress
-from pathlib import Path
+from contextlib import closing, suppress
 
 import pytest
 
@@ -125,14 +124,27 @@ async def test_a_counter_offer_counts_the_room_of_what_is_overdue(seller: Seller
     assert offer.most_in_window.quantities["cpu_millicores"] == 7_000
 
 
-async def test_tables_with_a_damaged_event_are_damaged_tables(seller: Seller, state: Path) -> None:
-    await seller.reserve("a", wish("a", cpus(1_000)))
+@pytest.mark.parametrize("table", ["pools", "holds", "contracts", "allocations"])
+async def test_tables_with_a_damaged_event_are_damaged_tables(seller: Seller, table: str) -> None:
+    made = (await seller.reserve("a", wish("a", cpus(1_000)))).contract
     await seller.feed.at_least(seller.writer.position.sequence)
-    with sqlite3.connect(seller.tables.path) as connection:
-        connection.execute("UPDATE contracts SET event = x'ff00ff'")
-    connection.close()
+    column = "terms_event" if table == "pools" else "event"
+    with closing(sqlite3.connect(seller.tables.path)) as connection, connection:
+        connection.execute(f"UPDATE {table} SET {column} = x'ff00ff'")
+
+    def read_all() -> None:
+        loaded = seller.tables.load()
+        assert seller.feed.trouble is None
+        assert len(loaded.pools["machine"].holds) == 1
+        assert loaded.contracts[made.id]
+        assert loaded.allocations[made.allocation_id]
+
     with pytest.raises(tables.TablesError):
-        seller.tables.load()
+        read_all()
+    assert table == "pools" or "delete it" in (seller.feed.trouble or "")
+    again = tables.Tables(seller.tables.path)
+    assert (again.standing().sequence == 0) == (table != "pools")  # damage that shows late is rebuilt at the next start
+    again.close()
 
 
 async def test_half_a_commit_is_not_accepted_as_a_loss(
