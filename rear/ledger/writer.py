@@ -164,7 +164,7 @@ class Writer:
                 self._wake.set()
                 self._idle.clear()
             else:
-                self._answer(command)
+                self._answer(command, self._landing.tip)
         return cast("asyncio.Future[Outcome[T]]", future)
 
     async def settled(self) -> Position:
@@ -306,25 +306,27 @@ class Writer:
 
     def _acknowledge(self, batch: list[_Command], messages: list[Outgoing]) -> None:
         sequence = self._landing.tip - len(messages)
-        committed = []
+        committed, ends = [], []
         for command in batch:
             for message, step in zip(command.messages, command.steps, strict=True):
                 sequence += 1
                 committed.append(Committed(sequence, message.hash, message.payload, step))
+            ends.append(sequence)
         self._in_flight = []
         try:
             if committed:
                 for listener in self.listeners:
                     listener.committed(committed)
         finally:
-            for command in batch:
-                self._answer(command)
+            for command, end in zip(batch, ends, strict=True):
+                self._answer(command, end)
 
-    def _answer(self, command: _Command) -> None:
+    def _answer(self, command: _Command, sequence: int) -> None:
+        """Answers at the place where the command stood: those behind it in its batch it has not seen."""
         if command.refusal is not None:
             command.future.set_exception(command.refusal)
         else:
-            command.future.set_result(Outcome(command.answer, self.position))
+            command.future.set_result(Outcome(command.answer, Position(self.state.service.log_id, 1, sequence)))
 
     # -- when it fails -------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -130,15 +130,16 @@ class ContractManager:
         writer = self._provider.writer
         position, now = await writer.settled(), writer.now()
         await self._provider.archive.at_least(position.sequence)
-        rows = await self._provider.archive.contracts(
+        found = await self._provider.archive.contracts(
             buyer_id=caller, states=states, pool_id=pool_id, after=after, limit=limit + 1
         )
+        rows = found.rows
         more = len(rows) > limit
         return ContractPage(
             tuple(row.contract for row in rows[:limit]),
             rows[limit - 1].sequence if more else None,
             now,
-            str(position),
+            str(replace(position, sequence=found.sequence)),
         )
 
     # -- deciding ------------------------------------------------------------------------------------------

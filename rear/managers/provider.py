@@ -15,7 +15,7 @@ from rear.domain.state import State
 from rear.ledger.commit import Committed
 from rear.ledger.writer import Writer
 from rear.managers.timers import Timers
-from rear.projections.tables import ContractRow
+from rear.projections.tables import ContractRows
 
 
 class ContractArchive(Protocol):
@@ -31,7 +31,7 @@ class ContractArchive(Protocol):
 
     async def contracts(
         self, *, buyer_id: str, states: Sequence[ContractState], pool_id: str, after: int, limit: int
-    ) -> list[ContractRow]:
+    ) -> ContractRows:
         """A buyer's contracts, oldest first, that began after a sequence."""
         ...
 

@@ -19,7 +19,7 @@ from rear.domain.refusals import TryAgain
 from rear.domain.state import State
 from rear.domain.window import SECOND
 from rear.ledger.commit import Committed
-from rear.projections.tables import STEPS_TO_CHECKPOINT, ContractRow, Tables
+from rear.projections.tables import STEPS_TO_CHECKPOINT, ContractRows, Tables
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +80,7 @@ class TablesFeed:
 
     async def contracts(
         self, *, buyer_id: str, states: Sequence[ContractState], pool_id: str, after: int, limit: int
-    ) -> list[ContractRow]:
+    ) -> ContractRows:
         """A buyer's contracts, oldest first, that began after the sequence `after`."""
         return await asyncio.to_thread(
             self.tables.contracts, buyer_id=buyer_id, states=states, pool_id=pool_id, after=after, limit=limit

@@ -63,6 +63,14 @@ class ContractRow:
     contract: Contract
 
 
+@dataclass(frozen=True, slots=True)
+class ContractRows:
+    """Contracts as they are in the tables at one sequence."""
+
+    sequence: int
+    rows: list[ContractRow]
+
+
 class Tables:
     """Reads and writes the tables, on one thread but for what says otherwise."""
 
@@ -222,7 +230,7 @@ class Tables:
 
     def contracts(
         self, *, buyer_id: str, states: Sequence[ContractState], pool_id: str, after: int, limit: int
-    ) -> list[ContractRow]:
+    ) -> ContractRows:
         """A buyer's contracts, oldest first, that began after the sequence `after`; empty filters let all through.
 
         It may have to look at many rows, and may be called on another thread.
@@ -236,8 +244,12 @@ class Tables:
             query += f" AND state IN ({', '.join('?' * len(states))})"
             arguments += [state.value for state in states]
         with closing(sqlite3.connect(self.path)) as connection:
+            connection.execute("BEGIN")  # one transaction: the rows are those of that standing
+            standing = connection.execute("SELECT sequence FROM standing").fetchone()
             found = connection.execute(f"{query} ORDER BY sequence LIMIT ?", (*arguments, limit)).fetchall()
-        return [ContractRow(row[0], rows.contract_from(row[1:])) for row in found]
+        return ContractRows(
+            standing[0] if standing else 0, [ContractRow(row[0], rows.contract_from(row[1:])) for row in found]
+        )
 
     def counts(self) -> dict[str, int]:
         """Rows by table."""
