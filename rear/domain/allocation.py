@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
 from rear.domain.events import AllocationCreated, AllocationEvent, AllocationReleased, AllocationSide, Cause
 from rear.domain.quantities import Quantities
 from rear.domain.units import UnitShare
+from rear.domain.value import value
 from rear.domain.window import Instant, Window
 
 
@@ -18,7 +19,7 @@ class AllocationState(Enum):
     RELEASED = "RELEASED"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Allocation:
     """An allocation after its newest event."""
 

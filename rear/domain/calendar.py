@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from rear.domain.demand import Demand
 from rear.domain.hold import Hold
@@ -12,10 +12,11 @@ from rear.domain.step_function import StepFunction
 from rear.domain.unit_calendar import UnitCalendar
 from rear.domain.units import Unit, UnitShare
 from rear.domain.usage import IDLE, add_to, next_at_most
+from rear.domain.value import value
 from rear.domain.window import BEGINNING, FOREVER, Duration, Instant, Window
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EarliestFit:
     """The first start at which a demand fits. Without one, `exhaustive` tells "none" from "not looked on".
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
+from hashlib import sha1
 from typing import Final
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import NAMESPACE_URL, uuid5
 
 from rear.domain.demand import Demand
 from rear.domain.events import (
@@ -22,13 +23,14 @@ from rear.domain.lifecycle import CONTRACT_LIFECYCLE, LIVE_STATES, ContractState
 from rear.domain.price import Money
 from rear.domain.refusals import InvalidField, RequestIdReused, RevisionMismatch, TtpPassed, WrongState
 from rear.domain.units import UnitShare
+from rear.domain.value import value
 from rear.domain.window import Instant, Window
 
 PURCHASE: Final = "purchase"
 CANCEL: Final = "cancel"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class VerbRequest:
     """A request that changed a contract after it was reserved."""
 
@@ -37,7 +39,7 @@ class VerbRequest:
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ending:
     """Who ended a contract, and why."""
 
@@ -45,7 +47,7 @@ class Ending:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Contract:
     """A contract after its newest event; `version` is its revision."""
 
@@ -77,13 +79,20 @@ class Contract:
 
 
 def contract_id(provider_id: str, caller: str, request_id: str) -> str:
-    """The id that a reservation will have: the buyer can compute it, and refuses another."""
-    return str(uuid5(_namespace(provider_id), f"{caller}\n{request_id}"))
+    """The id that a reservation will have: the buyer can compute it, and refuses another.
+
+    The UUIDv5 of `<caller>\\n<request_id>` in the namespace UUIDv5(URL, provider_id). Every reservation needs one, and
+    `uuid.uuid5`, which goes by way of a number and an object, takes two and a half times as long.
+    """
+    name = f"{caller}\n{request_id}".encode()
+    digits = sha1(_namespace(provider_id) + name, usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
 @cache
-def _namespace(provider_id: str) -> UUID:
-    return uuid5(NAMESPACE_URL, provider_id)
+def _namespace(provider_id: str) -> bytes:
+    return uuid5(NAMESPACE_URL, provider_id).bytes
 
 
 def evolve(contract: Contract | None, event: ContractEvent) -> Contract:
@@ -137,7 +146,7 @@ def evolve(contract: Contract | None, event: ContractEvent) -> Contract:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class VerbCommand:
     """A request to change a contract. `revision` None means whichever it has."""
 

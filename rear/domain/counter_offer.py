@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rear.domain.demand import Demand
+from rear.domain.value import value
 from rear.domain.window import Instant, Window
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CounterOffer:
     """The most that fits in the asked window, and the earliest window of that length for all of it.
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rear.domain.quantities import NOTHING, Quantities
 from rear.domain.units import UnitRequest
+from rear.domain.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Demand:
     """A partition that is wanted. The devices of its unit requests are all different devices."""
 

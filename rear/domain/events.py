@@ -6,7 +6,6 @@ Their form on the log is `rear.event.v1`; `rear.ledger.codec` maps one to the ot
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from rear.domain.demand import Demand
@@ -16,6 +15,7 @@ from rear.domain.lifecycle import ContractState
 from rear.domain.price import Money
 from rear.domain.quantities import Quantities
 from rear.domain.units import Unit, UnitShare
+from rear.domain.value import value
 from rear.domain.window import Instant, Window
 
 
@@ -28,7 +28,7 @@ class AggregateType(Enum):
     SERVICE = "service"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Cause:
     """When something took effect, when it was decided, and who asked for it (empty: time or the service)."""
 
@@ -38,7 +38,7 @@ class Cause:
     request_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Event:
     """One change of one aggregate. `originator_version` is the version that it makes, from 1."""
 
@@ -47,7 +47,7 @@ class Event:
     cause: Cause
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PoolRegistered(Event):
     """A pool came into being with its first flavour."""
 
@@ -57,7 +57,7 @@ class PoolRegistered(Event):
     offer: Offer
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PoolTermsChanged(Event):
     """A pool's price, policies or properties changed; flavours from before are no longer sold."""
 
@@ -65,7 +65,7 @@ class PoolTermsChanged(Event):
     offer: Offer
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CapacityChanged(Event):
     """A pool's capacity changed. `offer` is None where the offer stayed as it was."""
 
@@ -74,7 +74,7 @@ class CapacityChanged(Event):
     offer: Offer | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PoolReserved(Event):
     """Capacity of a pool was held. `offer` is None where the offer stayed as it was."""
 
@@ -82,7 +82,7 @@ class PoolReserved(Event):
     offer: Offer | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HoldReleased(Event):
     """Capacity of a pool was given back. `offer` is None where the offer stayed as it was."""
 
@@ -90,7 +90,7 @@ class HoldReleased(Event):
     offer: Offer | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PoolRetired(Event):
     """A pool is no longer offered; its holds stay until they end."""
 
@@ -101,7 +101,7 @@ class PoolRetired(Event):
 PoolEvent = PoolRegistered | PoolTermsChanged | CapacityChanged | PoolReserved | HoldReleased | PoolRetired
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ContractReserved(Event):
     """A contract was reserved, or agreed at once (`state` CONFIRMED, no `purchase_before`)."""
 
@@ -120,19 +120,19 @@ class ContractReserved(Event):
     chain_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ContractPurchased(Event):
     """A contract was purchased; `fingerprint` is over the request's body."""
 
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ContractActivated(Event):
     """A contract's window began."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ContractCancelled(Event):
     """A contract was ended by its buyer."""
 
@@ -141,14 +141,14 @@ class ContractCancelled(Event):
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ContractExpired(Event):
     """A contract was not purchased in time."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ContractCompleted(Event):
     """A contract's window ended."""
 
@@ -167,7 +167,7 @@ class AllocationSide(Enum):
     CONSUMER = "CONSUMER"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AllocationCreated(Event):
     """An allocation came into being, inactive."""
 
@@ -179,7 +179,7 @@ class AllocationCreated(Event):
     units: tuple[UnitShare, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AllocationReleased(Event):
     """An allocation was released."""
 
@@ -189,14 +189,14 @@ class AllocationReleased(Event):
 AllocationEvent = AllocationCreated | AllocationReleased
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LedgerOpened(Event):
     """The ledger's first event; `log_id` identifies the ledger for ever."""
 
     log_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WriterChanged(Event):
     """A process became the ledger's writer. Epochs count from 1."""
 
@@ -204,7 +204,7 @@ class WriterChanged(Event):
     endpoint: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LossAccepted(Event):
     """An operator accepted that the end of the ledger was lost or is different."""
 

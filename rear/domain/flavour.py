@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Final
 
 from rear.domain.price import Price
 from rear.domain.quantities import NOTHING, Quantities
 from rear.domain.units import Unit, UnitShare
+from rear.domain.value import value
 from rear.domain.window import Duration, Instant
 
 FLAVOUR_ID: Final = re.compile(r"([A-Za-z0-9_-]{1,64})-([1-9][0-9]{0,17})")
@@ -31,7 +32,7 @@ class FlavourType(Enum):
     SENSOR = "SENSOR"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class K8SliceFacts:
     """Facts about a share of a Kubernetes cluster."""
 
@@ -39,7 +40,7 @@ class K8SliceFacts:
     container_runtime: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class VmFacts:
     """Facts about virtual machines."""
 
@@ -47,7 +48,7 @@ class VmFacts:
     images: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ServiceFacts:
     """Facts about a ready service."""
 
@@ -56,7 +57,7 @@ class ServiceFacts:
     plan: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SensorFacts:
     """Facts about a sensor; the measurement unit is a UCUM code."""
 
@@ -68,7 +69,7 @@ class SensorFacts:
 TypeFacts = K8SliceFacts | VmFacts | ServiceFacts | SensorFacts
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Characteristics:
     """Facts that depend on the flavour's type, and the processor architecture where there is one."""
 
@@ -76,7 +77,7 @@ class Characteristics:
     of_type: TypeFacts | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Location:
     """A place. Coordinates are degrees (latitude, longitude); the country is ISO 3166-1 alpha-2."""
 
@@ -85,7 +86,7 @@ class Location:
     coordinates: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Properties:
     """Facts about a resource and its place. What is None or empty is not known, and no filter matches it."""
 
@@ -96,7 +97,7 @@ class Properties:
     location: Location | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Partitionability:
     """Bounds on a partition: `minimum + n * step` of each kind that is asked for."""
 
@@ -106,7 +107,7 @@ class Partitionability:
     unit_step_millis: Quantities = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Aggregatability:
     """How many flavours of one owner may be combined for one request."""
 
@@ -114,7 +115,7 @@ class Aggregatability:
     max_count: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Policies:
     """How a flavour may be divided and combined. Without partitionability it is sold whole."""
 
@@ -122,7 +123,7 @@ class Policies:
     aggregatability: Aggregatability | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Owner:
     """Who owns a resource."""
 
@@ -131,7 +132,7 @@ class Owner:
     contact: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PoolTerms:
     """What all flavours of a pool have in common until the terms change."""
 
@@ -143,7 +144,7 @@ class PoolTerms:
     owner: Owner = field(default_factory=Owner)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Offer:
     """What differs from one flavour of a pool to the next. It never changes once advertised."""
 
@@ -154,7 +155,7 @@ class Offer:
     advertised_at: Instant
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Flavour:
     """One whole flavour, as it is advertised."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 from rear.domain.quantities import NOTHING, Quantities
 from rear.domain.units import UnitShare
+from rear.domain.value import value
 from rear.domain.window import Window
 
 
@@ -22,7 +22,7 @@ class HoldKind(Enum):
     MAINTENANCE = "MAINTENANCE"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Hold:
     """Quantities and device shares that are taken out of a pool over [start, end)."""
 

@@ -6,7 +6,7 @@ from rear.domain.demand import Demand
 from rear.domain.flavour import Partitionability, PoolTerms
 from rear.domain.quantities import CORE_KINDS, Quantities
 from rear.domain.refusals import InvalidField
-from rear.domain.units import MILLIS_PER_UNIT, Unit, UnitRequest
+from rear.domain.units import MILLIS_PER_UNIT, Unit
 
 MAX_AMOUNT = 2**62
 MAX_UNIT_REQUESTS = 16
@@ -21,22 +21,25 @@ def field_of(kind: str, parent: str) -> str:
 def check_well_formed(demand: Demand, parent: str) -> None:
     """Refuses what no flavour could serve: an empty or negative partition, or impossible unit requests."""
     for kind, amount in demand.quantities.items():
+        if 0 <= amount <= MAX_AMOUNT:
+            continue
         path = field_of(kind, f"{parent}.quantities")
         if amount < 0:
             raise InvalidField(path, f"is {amount}; it must not be negative")
-        if amount > MAX_AMOUNT:
-            raise InvalidField(path, f"is {amount}; the most that can be asked for is {MAX_AMOUNT}")
+        raise InvalidField(path, f"is {amount}; the most that can be asked for is {MAX_AMOUNT}")
     if len(demand.units) > MAX_UNIT_REQUESTS:
         raise InvalidField(f"{parent}.units", f"has {len(demand.units)} requests; {MAX_UNIT_REQUESTS} at most")
     for index, request in enumerate(demand.units):
-        path = f"{parent}.units[{index}]"
         if not request.unit_class:
-            raise InvalidField(f"{path}.unit_class", "is required")
+            raise InvalidField(f"{parent}.units[{index}].unit_class", "is required")
         if not 1 <= request.count <= MAX_UNITS:
-            raise InvalidField(f"{path}.count", f"is {request.count}; it must be from 1 to {MAX_UNITS}")
+            raise InvalidField(
+                f"{parent}.units[{index}].count", f"is {request.count}; it must be from 1 to {MAX_UNITS}"
+            )
         if not 1 <= request.millis_each <= MILLIS_PER_UNIT:
             raise InvalidField(
-                f"{path}.millis_each", f"is {request.millis_each}; it must be from 1 to {MILLIS_PER_UNIT}"
+                f"{parent}.units[{index}].millis_each",
+                f"is {request.millis_each}; it must be from 1 to {MILLIS_PER_UNIT}",
             )
     if demand.empty:
         raise InvalidField(parent, "asks for nothing; ask for at least one kind or unit")
@@ -106,22 +109,18 @@ def _check_whole(demand: Demand, capacity: Quantities, units: tuple[Unit, ...], 
 
 def _check_bounds(demand: Demand, bounds: Partitionability, parent: str) -> None:
     for kind, amount in demand.quantities.items():
-        if amount == 0:
-            continue
-        low, step = bounds.minimum.of(kind), bounds.step.of(kind)
-        path = field_of(kind, f"{parent}.quantities")
-        if amount < low:
-            raise InvalidField(path, f"is {amount}; the least that may be asked for is {low}")
-        if step > 1 and (amount - low) % step:
-            raise InvalidField(path, f"is {amount}; it must be {low} + n × {step}")
+        if amount:
+            low, step = bounds.minimum.of(kind), bounds.step.of(kind)
+            if amount < low or (step > 1 and (amount - low) % step):
+                raise _out_of_bounds(field_of(kind, f"{parent}.quantities"), amount, low, step)
     for index, request in enumerate(demand.units):
-        _check_unit_bounds(request, bounds, f"{parent}.units[{index}].millis_each")
+        millis, of_class = request.millis_each, request.unit_class
+        low, step = bounds.unit_minimum_millis.of(of_class), bounds.unit_step_millis.of(of_class)
+        if millis < low or (step > 1 and (millis - low) % step):
+            raise _out_of_bounds(f"{parent}.units[{index}].millis_each", millis, low, step)
 
 
-def _check_unit_bounds(request: UnitRequest, bounds: Partitionability, path: str) -> None:
-    low = bounds.unit_minimum_millis.of(request.unit_class)
-    step = bounds.unit_step_millis.of(request.unit_class)
-    if request.millis_each < low:
-        raise InvalidField(path, f"is {request.millis_each}; the least that may be asked for is {low}")
-    if step > 1 and (request.millis_each - low) % step:
-        raise InvalidField(path, f"is {request.millis_each}; it must be {low} + n × {step}")
+def _out_of_bounds(path: str, amount: int, low: int, step: int) -> InvalidField:
+    if amount < low:
+        return InvalidField(path, f"is {amount}; the least that may be asked for is {low}")
+    return InvalidField(path, f"is {amount}; it must be {low} + n × {step}")

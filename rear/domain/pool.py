@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from immutables import Map
@@ -22,12 +22,13 @@ from rear.domain.flavour import Flavour, Offer, PoolTerms, flavour_id
 from rear.domain.hold import Hold, Holds
 from rear.domain.quantities import Quantities
 from rear.domain.units import MILLIS_PER_UNIT, Unit, UnitShare
+from rear.domain.value import value
 from rear.domain.window import FOREVER, Duration, Instant, Window, after
 
 NO_HOLDS: Final[Holds] = Map[str, Hold]()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Pool:
     """A pool after its newest event.
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 from typing import Final
 
 from rear.domain.demand import Demand
+from rear.domain.value import value
 from rear.domain.window import Duration
 
 NANOS_PER_UNIT: Final = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Money:
     """An amount in billionths (nanos) of a currency's unit, as `google.type.Money` counts it."""
 
@@ -21,7 +21,7 @@ class Money:
     nanos: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PriceComponent:
     """`amount` for `per_amount` of `kind` over `per_duration`.
 
@@ -35,7 +35,7 @@ class PriceComponent:
     per_duration: Duration | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Price:
     """The sum of its components, which all have one currency."""
 

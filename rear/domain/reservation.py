@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from rear.domain import allocation, pool
@@ -33,10 +32,11 @@ from rear.domain.refusals import (
     InvalidField,
     PriceAboveMaximum,
 )
+from rear.domain.value import value
 from rear.domain.window import DAY, FOREVER, HOUR, MINUTE, AskedWindow, Duration, Instant, Window, after
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Promises:
     """What a provider lets buyers ask for. All are durations in nanoseconds.
 
@@ -50,7 +50,7 @@ class Promises:
     skew: Duration = Duration(0)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReserveCommand:
     """A wish to hold a partition of a flavour. `confirm` agrees at once, without a purchase."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from math import asin, cos, radians, sin, sqrt
 from typing import Final
@@ -13,12 +13,13 @@ from rear.domain.flavour import GPU, MODEL, Flavour, FlavourType, Location, Pool
 from rear.domain.price import Money
 from rear.domain.quantities import Quantities
 from rear.domain.units import Unit
+from rear.domain.value import value
 from rear.domain.window import AskedWindow, Duration
 
 EARTH_RADIUS_METRES: Final = 6_371_008.8
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NumberFilter:
     """A filter on a whole number; everything that is set must hold."""
 
@@ -39,7 +40,7 @@ class NumberFilter:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TextFilter:
     """A filter on a text; everything that is set must hold."""
 
@@ -53,7 +54,7 @@ class TextFilter:
         return (self.exact is None or value == self.exact) and (not self.any_of or value in self.any_of)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SetFilter:
     """A filter on a set of texts; everything that is set must hold."""
 
@@ -66,7 +67,7 @@ class SetFilter:
         return self.all_of <= present and (not self.any_of or not self.any_of.isdisjoint(present))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Vicinity:
     """A circle on the earth: (latitude, longitude) in degrees, and a radius along the great circle."""
 
@@ -78,7 +79,7 @@ class Vicinity:
         return distance_metres(self.centre, point) <= self.radius_metres
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LocationFilter:
     """A filter on a place; everything that is set must hold."""
 
@@ -99,7 +100,7 @@ class LocationFilter:
         return place.coordinates is not None and self.vicinity.contains(place.coordinates)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Selector:
     """Filters over flavours: all that are set must match.
 

@@ -26,13 +26,14 @@ from rear.domain.events import (
     WriterChanged,
 )
 from rear.domain.pool import Pool
+from rear.domain.value import value
 from rear.domain.window import Instant
 
 Aggregate = Pool | Contract | Allocation
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Service:
     """The ledger's own aggregate: who it is, and who writes it."""
 
@@ -42,7 +43,7 @@ class Service:
     endpoint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Step:
     """One event with the aggregate before and after it: enough to go back, and to write table rows."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from rear.domain.value import value
 
 MILLIS_PER_UNIT: Final = 1_000
 """A whole device. Two devices with 500 millis free each do not make one with 600."""
@@ -18,7 +19,7 @@ def attributes(values: Mapping[str, str]) -> Attributes:
     return tuple(sorted(values.items()))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Unit:
     """One named device of a pool, unique by (unit class, name)."""
 
@@ -31,7 +32,7 @@ class Unit:
         return all(pair in self.attributes for pair in wanted)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UnitRequest:
     """`count` different devices of a class with `millis_each` (1 to 1,000) on each of them."""
 
@@ -41,7 +42,7 @@ class UnitRequest:
     attributes: Attributes = ()
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@value(order=True)
 class UnitShare:
     """`millis` of one named device: what a placement assigned, or what is free on it."""
 
@@ -50,7 +51,7 @@ class UnitShare:
     millis: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OfferedUnit:
     """A device as a flavour shows it: which one, what it is, and its millis on offer."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, NewType
+
+from rear.domain.value import value
 
 Instant = NewType("Instant", int)
 """Nanoseconds since the Unix epoch (UTC)."""
@@ -28,7 +29,7 @@ def after(instant: Instant, duration: int) -> Instant:
     return Instant(min(instant + duration, FOREVER))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Window:
     """A half-open stretch of time [start, end). Back-to-back windows do not overlap."""
 
@@ -45,7 +46,7 @@ class Window:
         return self.start <= instant < self.end
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AskedWindow:
     """A window as a buyer gives it: no start means now; neither an end nor a duration means the default lease."""
 

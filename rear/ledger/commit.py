@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from rear.domain.events import AnyEvent
 from rear.domain.state import Step
+from rear.domain.value import value
 from rear.domain.window import Instant
 from rear.ledger.position import Position
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Decision(Generic[T]):
     """What a command comes to: the events that make it so (none: nothing changes), and its answer."""
 
@@ -22,7 +22,7 @@ class Decision(Generic[T]):
     answer: T
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome(Generic[T]):
     """A durable answer, and the position of the ledger at which it stands."""
 
@@ -33,7 +33,7 @@ class Outcome(Generic[T]):
 Decide = Callable[[Instant], Decision[T]]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Committed:
     """A durable step: the event, its place in the ledger, its bytes there, and the aggregate after it."""
 
@@ -51,7 +51,7 @@ class CommitListener(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Identity:
     """Who writes: the service's token in subjects and its `spiffe://` identity."""
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from rear.domain.value import value
 from rear.ledger.client import frame
 
 _SUBJECT: Final = re.compile(r"[^\s.*>]+(?:\.[^\s.*>]+)*")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outgoing:
     """A message to append; `hash` becomes its header `rear-hash` (hex)."""
 
@@ -22,7 +22,7 @@ class Outgoing:
     hash: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stored:
     """A message as it stands in the stream; `hash` is empty where it carries none, which is not ours then."""
 

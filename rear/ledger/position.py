@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from rear.domain.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Position:
     """Where a reader stands: after `sequence` of one segment of one ledger."""
 

@@ -145,10 +145,10 @@ class Writer:
         cannot be written. Cancelling the wait does not take the command back.
         """
         future = self.enqueue(decide)
-        return future.result() if future.done() else await asyncio.shield(future)
+        return future.result() if future.done() else await future
 
     def enqueue(self, decide: Decide[T]) -> asyncio.Future[Outcome[T]]:
-        """Decides now, as `submit` does, and gives what will be the answer. To be awaited under a shield."""
+        """Decides now, as `submit` does, and gives what will be the answer. Cancelling it only stops the waiting."""
         future: asyncio.Future[Outcome[object]] = asyncio.get_running_loop().create_future()
         command = _Command(cast("Callable[[Instant], Decision[object]]", decide), future)
         if self._stopped is not None:
@@ -323,6 +323,8 @@ class Writer:
 
     def _answer(self, command: _Command, sequence: int) -> None:
         """Answers at the place where the command stood: those behind it in its batch it has not seen."""
+        if command.future.done():  # its caller no longer waits
+            return
         if command.refusal is not None:
             command.future.set_exception(command.refusal)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -22,6 +22,7 @@ from rear.domain.refusals import (
 )
 from rear.domain.reservation import ReserveCommand, find_pool
 from rear.domain.state import Step
+from rear.domain.value import value
 from rear.domain.window import SECOND, Duration, Instant
 from rear.ledger.commit import Decision, Outcome
 from rear.managers import endings
@@ -34,7 +35,7 @@ MOST_EXPIRED_BY_ONE: Final = 50
 """Overdue reservations that one reservation may expire to make room for itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answered:
     """A contract, the instant of the decision, and the position at which it is durable."""
 
@@ -43,7 +44,7 @@ class Answered:
     position: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ContractPage:
     """Contracts, and the sequence to go on after; None after the last page."""
 

@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 MOST_AT_ONCE: Final = 5_000
 """Steps in one transaction."""
 
-PACE: Final = 0.1
+PACE: Final = 0.5
 """Seconds between transactions, unless somebody waits for one: few large ones cost less than many small ones."""
 
 
