@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from rear.domain.state import State
 from rear.event.v1.envelope_pb2 import Envelope
+from rear.ledger.codec import decode
+from rear.ledger.commit import Committed
 from rear.ledger.opening import Tip, replay
 from rear.ledger.store import StateDirectory, open_store
 from rear.projections.rebuild import Replayed
-from rear.projections.tables import Tables
+from rear.projections.tables import Tables, digest_of
 from rear.rpc.client import Client
 from rear.v1.audit_service_pb2 import ReadEventsRequest, RecordedEvent
 from rear.v1.contract_pb2 import Contract
@@ -82,6 +85,35 @@ class Ledger:
             envelope.request_id for envelope in self.of("contract_reserved", "contract_purchased", "contract_cancelled")
         )
         assert [key for key, count in effects.items() if count > 1] == []
+
+
+class Rebuilt:
+    """Tables made of nothing but the events that a running node gives out."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._tables = Tables(scratch)
+        self._state = State()
+        self._take = Replayed(self._tables, self._state)
+        self._position = ""
+
+    async def check(self, client: Client, kept: Path) -> None:
+        """The tables that the node keeps are these, at the sequence where they stand."""
+        with closing(sqlite3.connect(f"file:{kept}?mode=ro", uri=True)) as connection:
+            sequence, digest = digest_of(connection)
+        missing = sequence - self._tables.standing().sequence
+        assert missing >= 0, "the tables have gone back"
+        batch = []
+        if missing:
+            async for event in client.events(ReadEventsRequest(after_position=self._position, limit=missing)):
+                step = self._state.apply(decode(event.payload).event)
+                batch.append(Committed(event.sequence, event.hash.hex(), event.payload, step))
+                self._position = event.position
+            self._take(batch)
+        assert self._tables.standing().sequence == sequence
+        assert self._tables.digest() == digest, f"the tables are not what the ledger gives up to {sequence}"
+
+    def close(self) -> None:
+        self._tables.close()
 
 
 async def list_all(client: Client, pool_id: str = "") -> list[Contract]:

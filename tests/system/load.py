@@ -162,12 +162,14 @@ class Buyer:
 
 
 @asynccontextmanager
-async def buyers(count: int, seed: str, endpoint: str, flavours: dict[str, bool]) -> AsyncIterator[History]:
+async def buyers(
+    count: int, seed: str, endpoint: str, flavours: dict[str, bool], history: History | None = None
+) -> AsyncIterator[History]:
     """That many buyers at work inside the context; leaving it waits until each has its last answer.
 
     A flavour maps to whether its pool has GPUs. What a buyer cannot explain is raised.
     """
-    history, stop = History(), asyncio.Event()
+    history, stop = history or History(), asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for index in range(count):
             group.create_task(Buyer(f"buyer{index}", seed, endpoint, flavours, history).run(stop))

@@ -74,6 +74,8 @@ class NodeProcess:
         self.port = port
         self.state = folder / "state"
         self.log = folder / "node.log"
+        self.environment: dict[str, str] = {}
+        """What its processes find in theirs besides ours."""
         self._inventory = folder / "inventory.yaml"
         self._every = 1
         self._ready = folder / "ready"
@@ -104,6 +106,12 @@ class NodeProcess:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def exit_code(self) -> int | None:
+        """How it ended, negative for a signal; None while it runs."""
+        assert self._process is not None, "the node was not started"
+        return self._process.poll()
+
+    @property
     def nats_pid(self) -> int:
         """The process id of its nats-server; 0 while there is none."""
         return next((found.pid for found in self.processes() if found.name() == "nats-server"), 0)
@@ -132,7 +140,9 @@ class NodeProcess:
             *("--ready-file", str(self._ready), "--log-format", "json"),
         ]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | self.environment
+            )
 
     def start(self) -> None:
         """Start it, and return once it serves."""
@@ -143,6 +153,10 @@ class NodeProcess:
     async def restart(self) -> None:
         """Start it over the same state, and return once it serves."""
         self.spawn()
+        await self.serves()
+
+    async def serves(self) -> None:
+        """Return once it serves that was spawned."""
         for _ in self._until_ready():
             await asyncio.sleep(POLL)
 
