@@ -76,6 +76,8 @@ class NodeProcess:
         self.log = folder / "node.log"
         self.environment: dict[str, str] = {}
         """What its processes find in theirs besides ours."""
+        self.launcher: Sequence[str] = ()
+        """A command that runs the one that follows, for starts from now on."""
         self._inventory = folder / "inventory.yaml"
         self._every = 1
         self._ready = folder / "ready"
@@ -132,7 +134,7 @@ class NodeProcess:
         self._ready.unlink(missing_ok=True)
         command = [
             *(sys.executable, "-I", "-S", guardian.__file__, str(os.getpid())),
-            *launcher,
+            *(launcher or self.launcher),
             *(str(Path(sys.executable).with_name("rear")), "up"),
             *("--name", self.name, "--domain", self.domain, "--state", str(self.state)),
             *("--listen", f"127.0.0.1:{self.port}", "--inventory", str(self._inventory)),
