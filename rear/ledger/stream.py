@@ -60,7 +60,7 @@ class _Refused(Exception):
 
 
 class EventStream:
-    """One stream, by name. Reads and writes only through `connection`, whose loss they report as it is."""
+    """One stream, by name, through `connection`. Writes report its loss as it is; reads are repeated after it."""
 
     def __init__(
         self,
@@ -309,20 +309,23 @@ class EventStream:
     async def _page(self, request: dict[str, Any]) -> list[Stored]:
         """One batch direct get."""
         body = json.dumps({"max_bytes": PAGE_BYTES, **request}).encode()
-        found: list[Stored] = []
 
-        def take(headers: bytes, payload: bytes) -> bool:
-            code = status(headers)
-            if code == 0:
-                found.append(stored(headers, payload))
-                return False
-            if code not in (204, 404):  # the end, or nothing there
-                raise LedgerUnavailable(f"stream {self.name}: status {code} for a read of {request}")
-            return True
+        async def read(client: LedgerClient) -> list[Stored]:
+            found: list[Stored] = []
 
-        client = await self._connection.client(READ_TIMEOUT)
-        await self._answered(client.exchange(lambda reply: frame(self._direct, reply, b"", body), take))
-        return found
+            def take(headers: bytes, payload: bytes) -> bool:
+                code = status(headers)
+                if code == 0:
+                    found.append(stored(headers, payload))
+                    return False
+                if code not in (204, 404):  # the end, or nothing there
+                    raise LedgerUnavailable(f"stream {self.name}: status {code} for a read of {request}")
+                return True
+
+            await client.exchange(lambda reply: frame(self._direct, reply, b"", body), take)
+            return found
+
+        return await self._ask(read)
 
     async def _get_from_leader(self, request: Mapping[str, object]) -> Stored | None:
         try:
@@ -356,9 +359,8 @@ class EventStream:
 
     async def _api(self, call: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
         payload = json.dumps(body).encode() if body is not None else b""
-        client: LedgerClient = await self._connection.client(READ_TIMEOUT)
-        headers, data = await self._answered(
-            client.request_one(lambda reply: frame(f"$JS.API.{call}", reply, b"", payload))
+        headers, data = await self._ask(
+            lambda client: client.request_one(lambda reply: frame(f"$JS.API.{call}", reply, b"", payload))
         )
         if code := status(headers):
             raise LedgerUnavailable(f"stream {self.name}: JetStream does not answer {call} (status {code})")
@@ -367,11 +369,22 @@ class EventStream:
             raise _Refused(answer["error"].get("err_code", 0), answer["error"].get("description", "refused"))
         return answer
 
-    async def _answered(self, asking: Awaitable[T]) -> T:
-        try:
-            async with asyncio.timeout(READ_TIMEOUT):
-                return await asking
-        except (NotConnected, ConnectionLost) as error:
-            raise LedgerUnavailable(f"stream {self.name}: {error}") from error
-        except TimeoutError as error:
-            raise LedgerUnavailable(f"stream {self.name}: no answer within {READ_TIMEOUT} s") from error
+    async def _ask(self, question: Callable[[LedgerClient], Awaitable[T]]) -> T:
+        """The answer to a question that changes nothing: where the connection is lost meanwhile it is put again."""
+        asked: LedgerClient | None = None
+        why: Exception | None = None
+        clock = asyncio.get_running_loop().time
+        give_up = clock() + READ_TIMEOUT
+        while True:
+            client = await self._connection.client(READ_TIMEOUT)
+            if client is asked or clock() > give_up:
+                raise LedgerUnavailable(f"stream {self.name}: {why}") from why
+            try:
+                async with asyncio.timeout(READ_TIMEOUT):
+                    try:
+                        return await question(client)
+                    except (NotConnected, ConnectionLost) as error:
+                        asked, why = client, error
+                        await client.lost.wait()
+            except TimeoutError as error:
+                raise LedgerUnavailable(f"stream {self.name}: no answer within {READ_TIMEOUT} s") from error

@@ -188,3 +188,15 @@ async def test_callers_are_not_told_of_directories(seller: Seller, monkeypatch: 
         await seller.reserve("a", wish("a", cpus(1_000)))
     assert "secret" not in refused.value.message
     assert refused.value.reason == "OUTCOME_PENDING"
+
+
+async def test_a_cut_connection_in_the_middle_of_a_read_does_not_end_a_start(
+    seller: Seller, ledger: FaultyStream
+) -> None:
+    before, connections = await ledger.tip(), ledger.generation
+    client = await ledger._connection.client(5)
+    reading = asyncio.create_task(ledger.tip())
+    await asyncio.sleep(0)
+    client.cut()
+    assert await reading == before
+    assert ledger.generation == connections + 1
