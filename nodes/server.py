@@ -15,6 +15,7 @@ from rear import failpoints
 from rear.domain.reservation import Promises
 from rear.domain.state import State
 from rear.ledger.commit import Committed, Identity
+from rear.ledger.external import NatsServers
 from rear.ledger.opening import Tip, become_writer
 from rear.ledger.sources import Clock, Ids, RandomIds, SystemClock
 from rear.ledger.store import StateDirectory, Store, open_store
@@ -56,6 +57,8 @@ class NodeSettings:
     host: str = "127.0.0.1"
     port: int = 0
     promises: Promises = field(default_factory=Promises)
+    servers: NatsServers | None = None
+    """Who keeps the ledger; None for an embedded server."""
 
     @property
     def provider_id(self) -> str:
@@ -152,6 +155,7 @@ class Node:
         self._stack.push_async_callback(self.readiness.stop)
         self.readiness.become(Role.STARTING, "opening the ledger")
         directory.claim(self.settings.provider_id)
+        directory.keep_on(self.settings.servers)
         self.store = await open_store(self._stack, directory)
         self.readiness.become(Role.STARTING, "reading the ledger")
         self.tables = Tables(directory.tables)

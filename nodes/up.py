@@ -15,6 +15,7 @@ import click
 
 from nodes.inventory import InventoryError, load_inventory
 from nodes.machine import this_machine
+from nodes.nats_options import nats_options
 from nodes.pool_spec import PoolSpec
 from nodes.server import Node, NodeSettings
 from rear import failpoints
@@ -22,6 +23,7 @@ from rear.command.logs import configure
 from rear.command.output import progress_bar
 from rear.domain.refusals import Refusal
 from rear.ledger.errors import LedgerError
+from rear.ledger.external import NatsServers
 from rear.ledger.store import SERVICE_NAME
 from rear.process import run
 from rear.rpc.server import PortTaken
@@ -57,6 +59,7 @@ class CannotStart(click.ClickException):
     help="Pools to offer, a .yaml or .csv file. Without it: the pools of last time, or this machine.",
 )
 @click.option("--every", type=click.IntRange(1), default=1, help="Take every N-th machine of a CSV inventory only.")
+@nats_options
 @click.option("--ready-file", type=click.Path(path_type=Path, dir_okay=False), hidden=True)
 @click.option(
     "--log-format",
@@ -75,6 +78,7 @@ def role(
     every: int,
     ready_file: Path | None,
     log_format: str,
+    servers: NatsServers | None,
 ) -> None:
     """Start a node that offers resource pools and sells them, until SIGTERM or Ctrl-C."""
     configure(log_format, "INFO")
@@ -85,7 +89,7 @@ def role(
         raise click.BadParameter("use a DNS name in lower case", param_hint="--domain")
     host, port = _address(listen, insecure_any_address)
     pools = _read_inventory(inventory, domain, every)
-    settings = NodeSettings(name, domain, state, host, port)
+    settings = NodeSettings(name, domain, state, host, port, servers=servers)
     try:
         run(_serve(settings, pools, ready_file))
     except (LedgerError, PortTaken, Refusal, OSError) as error:

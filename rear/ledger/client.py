@@ -16,6 +16,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -34,6 +35,10 @@ class NotConnected(Exception):
 
 class ConnectionLost(Exception):
     """The connection was lost after something was sent on it."""
+
+
+class NotEncrypted(nats.errors.Error):
+    """TLS was asked for, and the server offers none; nothing secret was sent."""
 
 
 class LedgerClient(Client):
@@ -123,6 +128,12 @@ class LedgerClient(Client):
         except Exception as error:
             done.set_exception(error)
 
+    def _connect_command(self) -> bytes:
+        # nats-py would send the password in the clear to a server that does not ask for TLS.
+        if self.options.get("tls") is not None and not self._server_info.get("tls_required"):
+            raise NotEncrypted("it does not require TLS, which it was to be reached by")
+        return bytes(super()._connect_command())
+
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         self.lost.set()
         for _, done in self._waiting.values():
@@ -155,13 +166,15 @@ def status(headers: bytes) -> int:
     return int(code) if headers[8:9] == b" " and code.isdigit() else 0
 
 
-def connect_options(name: str, wait: float) -> dict[str, Any]:
-    """How we connect: one try, no reconnect, nothing buffered while there is no connection.
+def connect_options(name: str, wait: float, failures: list[Exception]) -> dict[str, Any]:
+    """How we connect: each server tried once, no reconnect, nothing buffered while there is no connection.
 
-    nats-py writes what it buffered after a reconnect, also what its caller has given up by then.
+    nats-py writes what it buffered after a reconnect, also what its caller has given up by then. Of several
+    servers that fail it tells the last one's failure only, so all of them go into `failures`.
     """
 
     async def report(error: Exception) -> None:
+        failures.append(error)
         log.debug("nats client", connection=name, error=str(error) or repr(error))
 
     return {

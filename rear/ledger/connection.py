@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,12 +15,28 @@ import structlog
 
 from rear import failpoints
 from rear.ledger.client import LedgerClient, connect_options
-from rear.ledger.errors import LedgerUnavailable, OutcomeUnknown
+from rear.ledger.errors import LedgerUnavailable, NotLetIn, OutcomeUnknown
 
 log = structlog.get_logger(__name__)
 
 DIAL_TIMEOUT: Final = 2.0
 """Seconds for one attempt to connect."""
+
+REMEDIES: Final[Mapping[str, str]] = {
+    "authorization": "check the user and password, token or credentials",
+    "authentication": "check the user and password, token or credentials",
+    "does not require tls": "check the URL, or reach it without TLS",
+    "certificate verify failed": "check the authorities' certificates, and the host's name in the server's",
+    "tlsv1": "check the client's certificate and key, and whether its authority is known to the server",
+    "alert": "check the client's certificate and key, and whether its authority is known to the server",
+    "ssl": "check the certificates on both sides",
+    "secure connection": "name the authorities' certificates and, where it asks for one, a client's certificate",
+    "seed": "check the credentials file",
+}
+"""What to do where a failure to connect has these words: waiting does not mend it."""
+
+DISCARD_TIMEOUT: Final = 1.0
+"""Seconds for a client to close that is not used any more."""
 
 FIRST_PAUSE: Final = 0.02
 LAST_PAUSE: Final = 1.0
@@ -38,35 +54,53 @@ class Endpoint:
     credentials: str | None = None
     """Path of a `.creds` file."""
     tls: ssl.SSLContext | None = None
+    token: str | None = field(default=None, repr=False)
 
 
 async def dial(endpoint: Endpoint, name: str, *, wait: float = DIAL_TIMEOUT) -> LedgerClient:
-    """A connected client; LedgerUnavailable where there is none within `wait` seconds."""
-    client = LedgerClient()
+    """A connected client. `wait` is in seconds, for each of the servers.
+
+    Raises NotLetIn where one of them turns us away, or we it, and LedgerUnavailable where none answers.
+    """
+    client, failures = LedgerClient(), list[Exception]()
+    servers = [url.strip() for url in endpoint.url.split(",")]
     try:
-        async with asyncio.timeout(wait):
+        async with asyncio.timeout(wait * len(servers)):
             await client.connect(
-                servers=[url.strip() for url in endpoint.url.split(",")],
+                servers=servers,
                 user=endpoint.user,
                 password=endpoint.password,
+                token=endpoint.token,
                 user_credentials=endpoint.credentials,
                 tls=endpoint.tls,
-                **connect_options(name, wait),
+                **connect_options(name, wait, failures),
             )
             await client.attach()
-    except (TimeoutError, OSError, nats.errors.Error) as error:
+    except (TimeoutError, OSError, ValueError, nats.errors.Error) as error:
         await _discard(client)
-        reason = str(error) or type(error).__name__
-        raise LedgerUnavailable(f"no connection to NATS at {endpoint.url}: {reason}") from error
+        raise _no_connection(endpoint, [*failures, error]) from error
     except BaseException:
         await _discard(client)
         raise
     return client
 
 
+def _no_connection(endpoint: Endpoint, failures: Sequence[Exception]) -> LedgerUnavailable:
+    """What to tell of failures to connect: of those that only a person can mend, rather than of others."""
+    told = [error for error in failures if not isinstance(error, nats.errors.NoServersError)] or failures
+    for error in told:
+        text = str(error) or type(error).__name__
+        for sign, remedy in REMEDIES.items():
+            if sign in text.lower():
+                return NotLetIn(f"NATS at {endpoint.url} and we do not agree: {text.rstrip('.')}; {remedy}")
+    text = str(told[-1]) or f"no answer ({type(told[-1]).__name__})"
+    return LedgerUnavailable(f"no connection to NATS at {endpoint.url}: {text}; see that it runs and can be reached")
+
+
 async def _discard(client: LedgerClient) -> None:
     with contextlib.suppress(OSError, nats.errors.Error, TimeoutError):
-        await client.close()
+        async with asyncio.timeout(DISCARD_TIMEOUT):  # after a failed TLS handshake nats-py waits for ever
+            await client.close()
 
 
 _candidate: ContextVar[tuple[Connection, LedgerClient] | None] = ContextVar("candidate", default=None)
@@ -171,6 +205,10 @@ class Connection:
             try:
                 client = await dial(self._endpoint(), self._name)
             except LedgerUnavailable as error:
+                if isinstance(error, NotLetIn) and self._generation == 0:
+                    self._fatal = error  # waiting mends nothing; one that was let in before goes on trying
+                    self._tell()
+                    return
                 self._why = str(error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LAST_PAUSE)

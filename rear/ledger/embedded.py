@@ -8,8 +8,6 @@ when nobody is left who could write.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import os
 import time
 from pathlib import Path
@@ -20,7 +18,8 @@ import structlog
 
 from rear import failpoints
 from rear.ledger.connection import Endpoint
-from rear.ledger.errors import LedgerUnavailable, StoreLocked
+from rear.ledger.errors import LedgerUnavailable
+from rear.ledger.lock import take_lock
 from rear.ledger.nats_process import NatsProcess, find_binary
 
 log = structlog.get_logger(__name__)
@@ -71,6 +70,11 @@ class EmbeddedServer:
         self._supervisor: asyncio.Task[None] | None = None
 
     @property
+    def replicas(self) -> int:
+        """How many copies of the ledger there are."""
+        return 1
+
+    @property
     def endpoint(self) -> Endpoint:
         """Where the server is and how it lets us in. Another one after each start of the server.
 
@@ -107,7 +111,7 @@ class EmbeddedServer:
             raise RuntimeError(f"the embedded nats-server in {self._directory} is running already")
         find_binary()
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = await self._take_lock()
+        self._lock = await take_lock(self._directory / "lock", self._lock_timeout)
         try:
             # A server that starts on a full disk drops what it should complete: a batch cut in two.
             self.admit()
@@ -150,29 +154,6 @@ class EmbeddedServer:
         await self.stop()
 
     # -- the lock ------------------------------------------------------------------------------------------
-
-    async def _take_lock(self) -> int:
-        path = self._directory / "lock"
-        deadline = time.monotonic() + self._lock_timeout
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        mentioned = False
-        try:
-            while True:
-                with contextlib.suppress(BlockingIOError):
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return lock
-                if time.monotonic() >= deadline:
-                    raise StoreLocked(
-                        f"another process holds {path}, and did not let go within {self._lock_timeout} s: "
-                        "stop the service that uses this directory, or name another one"
-                    )
-                if not mentioned and time.monotonic() > deadline - self._lock_timeout + 0.5:
-                    mentioned = True
-                    log.warning("another process holds the store; waiting for it to let go", lock=str(path))
-                await asyncio.sleep(0.02)
-        except BaseException:
-            os.close(lock)
-            raise
 
     def _release_lock(self) -> None:
         if self._lock is not None:

@@ -11,6 +11,10 @@ class LedgerUnavailable(LedgerError):
     """The ledger's server cannot be reached, does not answer or lacks resources. Nothing was written."""
 
 
+class NotLetIn(LedgerUnavailable):
+    """The server does not let us in as we are, or we do not trust it: a password, a certificate, a permission."""
+
+
 class OutcomeUnknown(LedgerError):
     """The messages were sent and no acknowledgement came: they may have been written, or may be yet."""
 

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, Protocol
 
 from rear.ledger.anchor import Anchor
-from rear.ledger.connection import Connection
+from rear.ledger.connection import Connection, Endpoint
 from rear.ledger.embedded import EmbeddedServer
 from rear.ledger.errors import LedgerError
+from rear.ledger.external import ExternalServer, NatsServers
 from rear.ledger.opening import check_anchor
 from rear.ledger.stream import EventStream
 
@@ -49,12 +51,7 @@ class StateDirectory:
         """Makes the directory the service's own. Raises LedgerError where it is another's."""
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.owner.exists():
-            partial = self.owner.with_suffix(".partial")
-            with partial.open("w") as file:
-                file.write(identity + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            partial.rename(self.owner)
+            _write_durably(self.owner, identity + "\n")
         elif self.identity() != identity:
             raise LedgerError(
                 f"{self.path} belongs to {self.identity()}, not to {identity}; start with that name and domain, "
@@ -74,9 +71,82 @@ class StateDirectory:
         return self.identity().rpartition("/")[2]
 
     @property
+    def servers(self) -> NatsServers | None:
+        """The servers of others that keep the ledger; None where an embedded one does. Raises LedgerError."""
+        try:
+            return NatsServers.from_json(self._servers.read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise LedgerError(f"{self._servers} cannot be read ({error}); delete it, and start with --nats") from error
+
+    def keep_on(self, servers: NatsServers | None) -> None:
+        """Settles which servers keep the ledger (None: an embedded one), and remembers it for the operator's tools.
+
+        Raises LedgerError where it is kept elsewhere: it does not move by itself.
+        """
+        before = self.servers
+        if servers is None and before is not None:
+            raise LedgerError(f"the ledger of {self.path} is kept by NATS at {before.url}: name it by --nats")
+        if servers is not None and self.nats.exists():
+            raise LedgerError(
+                f"the ledger of {self.path} is kept by its embedded server; start without --nats, or name another "
+                "state directory"
+            )
+        if servers is not None and servers != before:
+            self.path.mkdir(parents=True, exist_ok=True)
+            _write_durably(self._servers, servers.to_json())
+
+    @property
+    def _servers(self) -> Path:
+        return self.path / "nats-servers"
+
+    @property
+    def lock(self) -> Path:
+        """The lock of a directory whose ledger is kept by servers of others."""
+        return self.path / "lock"
+
+    @property
     def tables(self) -> Path:
         """The tables' file: the only one that may be deleted."""
         return self.path / "tables.sqlite"
+
+
+def _write_durably(path: Path, text: str) -> None:
+    partial = path.with_suffix(".partial")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+
+
+class LedgerServer(Protocol):
+    """What keeps the ledger's stream: a nats-server of ours, or servers of others."""
+
+    @property
+    def replicas(self) -> int:
+        """How many copies of the ledger there must be at least."""
+        ...
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it is and how it lets us in just now. Raises LedgerUnavailable."""
+        ...
+
+    def admit(self) -> None:
+        """Raises LedgerUnavailable where there is no room for another batch."""
+        ...
+
+    async def __aenter__(self) -> object:
+        """Takes what is ours of it."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Lets go of it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +156,7 @@ class Store:
     stream: EventStream
     anchor: Anchor
     connection: Connection
-    server: EmbeddedServer
+    server: LedgerServer
 
 
 def stream_name(service: str) -> str:
@@ -102,14 +172,20 @@ def stream_subjects(service: str) -> Sequence[str]:
 async def open_store(
     stack: AsyncExitStack, directory: StateDirectory, *, check: bool = True, lock_timeout: float = 10.0
 ) -> Store:
-    """Starts the embedded server, connects, and holds the ledger against its anchor at every connect.
+    """Starts the embedded server, where no other keeps the ledger, connects, and holds the ledger against its anchor
+    at every connect.
 
     `check` False is for the operator's tools that mend what the check refuses. Raises StoreLocked,
     LedgerUnavailable or LedgerDamaged, or LedgerError for a directory that nobody has claimed. Everything is
     closed with `stack`.
     """
     service = directory.service
-    server = EmbeddedServer(directory.nats, lock_timeout=lock_timeout)
+    servers = directory.servers
+    server: LedgerServer = (
+        EmbeddedServer(directory.nats, lock_timeout=lock_timeout)
+        if servers is None
+        else ExternalServer(servers, directory.lock, lock_timeout=lock_timeout)
+    )
     await stack.enter_async_context(server)
     anchor = Anchor(directory.anchor)
     stack.callback(anchor.close)
@@ -120,7 +196,9 @@ async def open_store(
             await check_anchor(stream, anchor)
 
     connection = Connection(lambda: server.endpoint, name=f"rear-{service}", on_connect=prove)
-    stream = EventStream(connection, stream_name(service), stream_subjects(service), admit=server.admit)
+    stream = EventStream(
+        connection, stream_name(service), stream_subjects(service), replicas=server.replicas, admit=server.admit
+    )
     await connection.open(CONNECT_TIMEOUT)
     stack.push_async_callback(connection.close)
     return Store(stream, anchor, connection, server)

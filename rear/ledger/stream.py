@@ -46,6 +46,18 @@ CONFLICTS: Final = frozenset({10071, 10164, 10201})
 AMBIGUOUS: Final = frozenset({10077})
 """The store failed: of a batch a part may be there, which a restart of the server completes."""
 
+REMEDIES: Final[Mapping[int, str]] = {
+    10005: "as many servers as replicas must be up",
+    10039: "switch JetStream on for the account",
+    10074: "a single server keeps one replica: name a cluster, or fewer replicas",
+    10065: "another stream has subjects of this ledger: remove them there, or give the service another name",
+    10113: "the account asks for a limit of bytes, which a ledger must not have: lift it",
+}
+"""What to do where the server refuses to give or create the stream, by its code."""
+
+PASSING: Final = frozenset({10005, 10008, 10009})
+"""Refusals of a cluster that is still coming up, or a part of which is down."""
+
 NOT_FOUND: Final = 10059
 NAME_IN_USE: Final = 10058
 NO_MESSAGE: Final = 10037
@@ -57,6 +69,10 @@ class _Refused(Exception):
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"{text} ({code})")
         self.code = code
+
+
+def _remedy(refused: _Refused) -> str:
+    return f"; {REMEDIES[refused.code]}" if refused.code in REMEDIES else ""
 
 
 class EventStream:
@@ -100,7 +116,7 @@ class EventStream:
             answer = await self._api(f"STREAM.INFO.{self.name}")
         except _Refused as refused:
             if refused.code != NOT_FOUND:
-                raise LedgerUnavailable(f"stream {self.name}: {refused}") from refused
+                raise LedgerUnavailable(f"stream {self.name}: {refused}{_remedy(refused)}") from refused
             answer = await self._create()
         self._verify(answer["config"])
 
@@ -116,7 +132,8 @@ class EventStream:
         except _Refused as refused:
             if refused.code == NAME_IN_USE:  # somebody was faster
                 return await self._info()
-            raise LedgerError(f"the server refuses to create stream {self.name}: {refused}") from refused
+            kind = LedgerUnavailable if refused.code in PASSING else LedgerError
+            raise kind(f"the server refuses to create stream {self.name}: {refused}{_remedy(refused)}") from refused
 
     def _verify(self, config: dict[str, Any]) -> None:
         wrong = differences(config, self._subjects, self._replicas)
@@ -241,9 +258,10 @@ class EventStream:
         found = await self.get(tip)
         while found is not None and not found.ends_commit:
             rest = await self._page({"seq": found.sequence + 1, "batch": MAX_BATCH})
-            if not rest:
+            following = rest[-1] if rest else await self._get_from_leader({"seq": found.sequence + 1})
+            if following is None:
                 break
-            found = next((item for item in rest if item.ends_commit), rest[-1])
+            found = next((item for item in rest if item.ends_commit), following)
         return (tip if found is None else found.sequence), found
 
     async def pages(
@@ -363,7 +381,10 @@ class EventStream:
             lambda client: client.request_one(lambda reply: frame(f"$JS.API.{call}", reply, b"", payload))
         )
         if code := status(headers):
-            raise LedgerUnavailable(f"stream {self.name}: JetStream does not answer {call} (status {code})")
+            raise LedgerUnavailable(
+                f"stream {self.name}: JetStream does not answer {call} (status {code}): it has no leader just "
+                "now, or it is not there: switch it on"
+            )
         answer: dict[str, Any] = json.loads(data)
         if "error" in answer:
             raise _Refused(answer["error"].get("err_code", 0), answer["error"].get("description", "refused"))
