@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 from typing import Final
 
-from nodes.pool_spec import quoted
+from rear.documents import TextError, quoted
 from rear.domain.partition import MAX_AMOUNT
 from rear.domain.price import NANOS_PER_UNIT, Money
 from rear.domain.units import MILLIS_PER_UNIT
@@ -34,10 +34,6 @@ _TIMES: Final = {
     "h": HOUR,
     "d": DAY,
 }
-
-
-class TextError(ValueError):
-    """A text that is not what is asked for; the message says what would be."""
 
 
 def cores(text: str) -> int:

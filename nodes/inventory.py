@@ -10,9 +10,10 @@ from typing import Final
 
 from nodes.inventory_csv import read_csv
 from nodes.inventory_yaml import read_yaml
-from nodes.pool_spec import POOL_ID, InventoryError, PoolSpec, quoted
+from nodes.pool_spec import POOL_ID, PoolSpec
+from rear.documents import DocumentError, quoted, read_text
 
-__all__ = ["DEMO", "GPU_MODELS", "InventoryError", "PoolSpec", "load_inventory"]
+__all__ = ["DEMO", "GPU_MODELS", "PoolSpec", "load_inventory"]
 
 DEMO: Final = Path(__file__).parent / "samples" / "demo.yaml"
 """The inventory of the demonstration; its head describes the YAML form."""
@@ -31,24 +32,24 @@ def load_inventory(path: Path, *, owner_domain: str, every: int = 1) -> tuple[Po
     Pools that name no owner belong to `owner_domain`. The whole file is checked, also what `every` leaves
     out. Pools with equal terms share one object.
 
-    Raises `InventoryError` for anything wrong with the file, and `ValueError` where `every` is below 1.
+    Raises `DocumentError` for anything wrong with the file, and `ValueError` where `every` is below 1.
     """
     if every < 1:
         raise ValueError(f"every is {every}; it must be at least 1")
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise InventoryError(path, 0, "", "is not an inventory by its name; name it .yaml, .yml or .csv")
-    text = _text(path)
+        raise DocumentError(path, 0, "", "is not an inventory by its name; name it .yaml, .yml or .csv")
+    text = read_text(path, MAX_BYTES)
     if not text.strip():
-        raise InventoryError(path, 0, "", "is empty; it must hold at least one pool")
+        raise DocumentError(path, 0, "", "is empty; it must hold at least one pool")
     specs: list[PoolSpec] = []
     lines: dict[str, int] = {}
     for line, where, spec in reader(path, text, owner_domain):
         if not POOL_ID.fullmatch(spec.pool_id):
             remedy = "write 1 to 64 letters, digits, _ or -"
-            raise InventoryError(path, line, where, f"is {quoted(spec.pool_id)}; {remedy}")
+            raise DocumentError(path, line, where, f"is {quoted(spec.pool_id)}; {remedy}")
         if spec.pool_id in lines:
-            raise InventoryError(
+            raise DocumentError(
                 path,
                 line,
                 where,
@@ -57,20 +58,5 @@ def load_inventory(path: Path, *, owner_domain: str, every: int = 1) -> tuple[Po
         lines[spec.pool_id] = line
         specs.append(spec)
     if not specs:
-        raise InventoryError(path, 0, "", "holds no pools; it must hold at least one")
+        raise DocumentError(path, 0, "", "holds no pools; it must hold at least one")
     return tuple(specs[::every])
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InventoryError(path, 0, "", f"cannot be read: {error.strerror or type(error).__name__}") from error
-    if len(content) > MAX_BYTES:
-        raise InventoryError(path, 0, "", f"is larger than {MAX_BYTES // 1024**2} MiB; split it")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InventoryError(path, line, "", "is not UTF-8 text; save it as UTF-8") from error

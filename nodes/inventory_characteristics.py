@@ -6,7 +6,6 @@ from typing import Final
 
 from nodes import amounts
 from nodes.inventory_words import architecture
-from nodes.yaml_tree import Value
 from rear.domain.flavour import (
     Characteristics,
     FlavourType,
@@ -16,6 +15,7 @@ from rear.domain.flavour import (
     TypeFacts,
     VmFacts,
 )
+from rear.yaml_tree import Value
 
 _TYPES: Final = {kind.value.lower(): kind for kind in FlavourType}
 

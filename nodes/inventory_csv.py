@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from nodes import amounts
-from nodes.amounts import TextError
-from nodes.inventory_words import AMD64, architecture, country, plain
-from nodes.pool_spec import InventoryError, PoolSpec, quoted
+from nodes.inventory_words import AMD64, architecture, country
+from nodes.pool_spec import PoolSpec
+from rear.documents import DocumentError, TextError, plain, quoted
 from rear.domain.flavour import (
     GPU,
     MODEL,
@@ -67,7 +67,7 @@ T = TypeVar("T")
 
 
 def read_csv(path: Path, text: str, owner_domain: str) -> Iterator[tuple[int, str, PoolSpec]]:
-    """Each machine with the line and the column of its id. Raises `InventoryError`."""
+    """Each machine with the line and the column of its id. Raises `DocumentError`."""
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     build = _Builder(owner_domain)
     columns: list[str] | None = None
@@ -80,7 +80,7 @@ def read_csv(path: Path, text: str, owner_domain: str) -> Iterator[tuple[int, st
                 yield line, "sn", build.spec(_Row(path, line, columns, row))
             line = rows.line_num + 1
     except csv.Error as error:
-        raise InventoryError(path, rows.line_num, "", f"is not valid CSV: {error}") from error
+        raise DocumentError(path, rows.line_num, "", f"is not valid CSV: {error}") from error
 
 
 def _header(path: Path, line: int, row: list[str]) -> list[str]:
@@ -88,12 +88,12 @@ def _header(path: Path, line: int, row: list[str]) -> list[str]:
     for column in columns:
         if column not in REQUIRED + OPTIONAL:
             known = ", ".join(REQUIRED + OPTIONAL)
-            raise InventoryError(path, line, "", f"unknown column {quoted(column)}; known are: {known}")
+            raise DocumentError(path, line, "", f"unknown column {quoted(column)}; known are: {known}")
         if columns.count(column) > 1:
-            raise InventoryError(path, line, column, "is a column twice; keep one")
+            raise DocumentError(path, line, column, "is a column twice; keep one")
     for column in REQUIRED:
         if column not in columns:
-            raise InventoryError(path, line, "", f"has no column `{column}`; add it")
+            raise DocumentError(path, line, "", f"has no column `{column}`; add it")
     return columns
 
 
@@ -108,7 +108,7 @@ class _Row:
         self._cells = dict(zip(columns, cells, strict=True))
 
     def fail(self, column: str, message: str) -> None:
-        raise InventoryError(self._path, self._line, column, message)
+        raise DocumentError(self._path, self._line, column, message)
 
     def text(self, column: str) -> str:
         return self._cells.get(column, "").strip()
@@ -121,7 +121,7 @@ class _Row:
         try:
             return parse(text)
         except TextError as error:
-            raise InventoryError(self._path, self._line, column, str(error)) from error
+            raise DocumentError(self._path, self._line, column, str(error)) from error
 
     def whole(self, column: str, low: int, high: int) -> int | None:
         number = self.read(column, amounts.count)
@@ -132,7 +132,7 @@ class _Row:
     def required(self, column: str, low: int, high: int) -> int:
         number = self.whole(column, low, high)
         if number is None:
-            raise InventoryError(self._path, self._line, column, "is empty; write a whole number")
+            raise DocumentError(self._path, self._line, column, "is empty; write a whole number")
         return number
 
 

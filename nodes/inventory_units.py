@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from nodes import inventory_words
-from nodes.yaml_tree import Value
 from rear.domain.flavour import MODEL
 from rear.domain.partition import MAX_UNITS
 from rear.domain.units import Attributes, Unit, attributes
+from rear.yaml_tree import Value
 
 Classes = frozenset[str]
 

@@ -5,27 +5,15 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from nodes.amounts import TextError
-from nodes.pool_spec import quoted
+from rear.documents import TextError, quoted
 
 AMD64: Final = "amd64"
 ARM64: Final = "arm64"
-
-MAX_TEXT: Final = 256
 
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
 _ARCHITECTURE: Final = re.compile(r"[a-z0-9_]{1,32}")
 _UNIT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _KIND: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,63}")
-
-
-def plain(text: str) -> str:
-    """A text of one line."""
-    if len(text) > MAX_TEXT:
-        raise TextError(f"has {len(text)} characters; {MAX_TEXT} at most")
-    if not text.isprintable():
-        raise TextError(f"is {quoted(text)}; write one line without control characters")
-    return text
 
 
 def country(text: str) -> str:

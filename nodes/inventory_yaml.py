@@ -13,7 +13,7 @@ from nodes import amounts, inventory_words
 from nodes.inventory_characteristics import characteristics, flavour_type
 from nodes.inventory_units import Classes, classes_of, units
 from nodes.pool_spec import PoolSpec
-from nodes.yaml_tree import Value, parse_document
+from rear.documents import TextError
 from rear.domain.flavour import (
     Aggregatability,
     FlavourType,
@@ -28,6 +28,7 @@ from rear.domain.partition import MAX_AMOUNT
 from rear.domain.price import Price, PriceComponent
 from rear.domain.quantities import CORE_KINDS, CPU_MILLICORES, MEMORY_BYTES, PODS, STORAGE_BYTES, Quantities
 from rear.domain.units import MILLIS_PER_UNIT
+from rear.yaml_tree import Value, parse_document
 
 Parser = Callable[[str], int]
 
@@ -56,7 +57,7 @@ _MAX_INT32: Final = 2**31 - 1
 
 
 def read_yaml(path: Path, text: str, owner_domain: str) -> Iterator[tuple[int, str, PoolSpec]]:
-    """Each pool with the line and the path of its id. Raises `InventoryError`."""
+    """Each pool with the line and the path of its id. Raises `DocumentError`."""
     top = parse_document(path, text).fields(("defaults", "pools"), required=("pools",))
     defaults = top.get("defaults")
     if defaults is not None:
@@ -117,7 +118,7 @@ def _extended(value: Value, name: str) -> str:
         value.fail(f"is not an extended kind; write `{_own_name(name)}` beside `extended`")
     try:
         return inventory_words.extended_kind(name)
-    except amounts.TextError as error:
+    except TextError as error:
         value.fail(str(error))
 
 

@@ -13,7 +13,8 @@ from typing import Final
 import psutil
 
 from nodes.inventory_words import AMD64, ARM64
-from nodes.pool_spec import POOL_ID, PoolSpec, quoted
+from nodes.pool_spec import POOL_ID, PoolSpec
+from rear.documents import quoted
 from rear.domain.flavour import (
     Characteristics,
     FlavourType,

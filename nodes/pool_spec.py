@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from rear.domain.flavour import PoolTerms
@@ -23,24 +22,3 @@ class PoolSpec:
     terms: PoolTerms
     capacity: Quantities
     units: tuple[Unit, ...]
-
-
-class InventoryError(Exception):
-    """An inventory that cannot be used. One line says where (file, line, key or column) and what to do.
-
-    `line` counts from 1 and is 0 where the file as a whole is meant; `where` is empty where no key or
-    column is to blame.
-    """
-
-    def __init__(self, path: Path, line: int, where: str, message: str) -> None:
-        at = f"{path}:{line}" if line else str(path)
-        super().__init__(f"{at}: {where}: {message}" if where else f"{at}: {message}")
-        self.path = path
-        self.line = line
-        self.where = where
-        self.message = message
-
-
-def quoted(text: str) -> str:
-    """`text` for an error message: in quotes, on one line, cut short where it is long."""
-    return repr(text if len(text) <= 40 else text[:37] + "...")

