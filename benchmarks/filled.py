@@ -145,7 +145,7 @@ class _Work:
 
     async def _cancel(self, contract: Contract) -> None:
         command = VerbCommand(f"cancel-{contract.id}", sha256(contract.id.encode()).digest(), None)
-        await self._node.contracts.cancel(contract.id, command, "", caller=CALLER, validate_only=False)
+        await self._node.contracts.cancel(contract.id, command, "", caller=CALLER, owner=CALLER, validate_only=False)
 
 
 def _parts(count: int) -> Iterator[int]:

@@ -93,6 +93,11 @@ class Value:
             self.fail(f"is {quoted(text)}; write a whole number from {low} to {high}")
         return int(text)
 
+    @property
+    def is_list(self) -> bool:
+        """Whether it is a list."""
+        return isinstance(self.node, yaml.SequenceNode)
+
     def items(self) -> list[Value]:
         """The values of a list."""
         if not isinstance(self.node, yaml.SequenceNode):

@@ -112,6 +112,18 @@ class NotServed(Refusal):
         self.description = description
 
 
+class NotAuthenticated(Refusal):
+    """The caller has no identity here."""
+
+    reason = "NOT_AUTHENTICATED"
+
+
+class PermissionDenied(Refusal):
+    """The caller is known, and may not do this."""
+
+    reason = "PERMISSION_DENIED"
+
+
 class TryAgain(Refusal):
     """Not now. Nothing was changed; the same request may be sent again after `retry_after`.
 

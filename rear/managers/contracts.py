@@ -85,7 +85,7 @@ class ContractManager:
         """Buys what was reserved."""
 
         def decide(now: Instant) -> Decision[tuple[Contract, Instant]]:
-            found = self._own(key, caller)
+            found = self._find(key, caller)
             event = contracts.purchase(found, command, Cause(now, now, caller, command.request_id))
             if event is None:
                 return Decision((), (found, now))
@@ -94,12 +94,12 @@ class ContractManager:
         return _answered(await self._provider.writer.submit(decide))
 
     async def cancel(
-        self, key: str, command: VerbCommand, reason: str, *, caller: str, validate_only: bool
+        self, key: str, command: VerbCommand, reason: str, *, caller: str, owner: str | None, validate_only: bool
     ) -> Answered:
-        """Ends a contract for its buyer. What time has ended by then stays ended by time."""
+        """Ends a contract of `owner`'s (None: of anybody's). What time has ended by then stays ended by time."""
 
         def decide(now: Instant) -> Decision[tuple[Contract, Instant]]:
-            found = self._own(key, caller)
+            found = self._find(key, owner)
             due = contracts.pass_time(found, now)
             by_now = found if due is None else contracts.evolve(found, due)
             if found.live and not by_now.live:
@@ -108,16 +108,16 @@ class ContractManager:
             event = contracts.cancel(found, command, reason, cause)
             if event is None:
                 return Decision((), (found, now))
-            events = endings.ended(self._provider, found, event, reason or "its buyer cancelled it", cause)
+            events = endings.ended(self._provider, found, event, reason or _who_cancelled(found, caller), cause)
             return Decision(() if validate_only else events, (contracts.evolve(found, event), now))
 
         return _answered(await self._provider.writer.submit(decide))
 
-    async def get(self, key: str, *, caller: str) -> Answered:
-        """A contract of the caller's."""
+    async def get(self, key: str, *, owner: str | None) -> Answered:
+        """A contract of `owner`'s; None: of anybody's."""
 
         def decide(now: Instant) -> Decision[tuple[Contract, Instant]]:
-            return Decision((), (self._own(key, caller), now))
+            return Decision((), (self._find(key, owner), now))
 
         return _answered(await self._provider.writer.submit(decide))
 
@@ -181,14 +181,19 @@ class ContractManager:
             for step in reversed(steps):
                 state.revert(step)
 
-    def _own(self, key: str, caller: str) -> Contract:
-        """The caller's contract. One of somebody else is not there, as far as the caller can tell."""
+    def _find(self, key: str, owner: str | None) -> Contract:
+        """The owner's contract, or anybody's. One of somebody else is not there, as far as a caller can tell."""
         if not key:
             raise InvalidField("contract_id", "is required")
         found = self._provider.find_contract(key)
-        if found is None or found.buyer_id != caller:
-            raise ContractNotFound(f"there is no contract {key} of {caller}", {"contract_id": key})
+        if found is None or (owner is not None and found.buyer_id != owner):
+            of = "" if owner is None else f" of {owner}"
+            raise ContractNotFound(f"there is no contract {key}{of}", {"contract_id": key})
         return found
+
+
+def _who_cancelled(contract: Contract, caller: str) -> str:
+    return "its buyer cancelled it" if caller == contract.buyer_id else "an administrator cancelled it"
 
 
 def _check_same(known: Contract, command: ReserveCommand, request_id: str) -> None:

@@ -19,6 +19,7 @@ from rear.managers.provider import Provider
 from rear.rpc.answering import Context, Gate, answered
 from rear.rpc.discovery_service import check_position
 from rear.rpc.identity import Callers
+from rear.rpc.policy import Permission
 from rear.v1 import contract_service_pb2 as pb
 from rear.v1 import contract_service_pb2_grpc
 from rear.wire.contracts import contract_to_proto, write_contract
@@ -30,6 +31,8 @@ LONGEST_REASON: Final = 256
 LONGEST_CHAIN_ID: Final = 64
 DEFAULT_PAGE: Final = 100
 LARGEST_PAGE: Final = 1_000
+
+ADMINISTRATORS: Final = frozenset({Permission.ADMINISTER})
 
 Verb = pb.PurchaseFlavourRequest | pb.CancelContractRequest
 
@@ -89,13 +92,15 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
 
     @answered
     async def CancelContract(self, request: pb.CancelContractRequest, context: Context) -> pb.CancelContractResponse:
-        """Ends a contract for its buyer."""
+        """Ends a contract for its buyer, or by an administrator, who is recorded as the one who did."""
         command = self._verb(request)
+        caller = self._callers.identity_of(context)
         answer = await self._manager.cancel(
             request.contract_id,
             command,
             _text(request.reason, "reason", LONGEST_REASON),
-            caller=self._callers.identity_of(context),
+            caller=caller,
+            owner=self._owner(caller),
             validate_only=request.validate_only,
         )
         response = pb.CancelContractResponse(position=answer.position)
@@ -105,9 +110,10 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
 
     @answered
     async def GetContract(self, request: pb.GetContractRequest, context: Context) -> pb.GetContractResponse:
-        """Gets one contract of the caller's."""
+        """Gets one contract of the caller's; an administrator gets anybody's."""
         self._provider.check_meant(request.provider_id)
-        answer = await self._manager.get(request.contract_id, caller=self._callers.identity_of(context))
+        owner = self._owner(self._callers.identity_of(context))
+        answer = await self._manager.get(request.contract_id, owner=owner)
         response = pb.GetContractResponse(position=answer.position)
         write_contract(response.contract, answer.contract, self._provider.provider_id)
         _write_ttp(response, answer)
@@ -145,6 +151,10 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
             caller = self._callers.identity_of(context)
             return contract_id(self._provider.provider_id, caller, request.request_id)
         return str(getattr(request, "contract_id", ""))
+
+    def _owner(self, caller: str) -> str | None:
+        """Whose contracts the caller may read and cancel; None: anybody's."""
+        return None if self._callers.allows(caller, ADMINISTRATORS) else caller
 
     def _verb(self, request: Verb) -> VerbCommand:
         self._provider.check_meant(request.provider_id)

@@ -16,7 +16,9 @@ from rear.domain.refusals import (
     FlavourChanged,
     FlavourNotFound,
     InvalidField,
+    NotAuthenticated,
     NotServed,
+    PermissionDenied,
     PriceAboveMaximum,
     Refusal,
     RequestIdReused,
@@ -51,6 +53,8 @@ STATUS_CODES: Final[Mapping[type[Refusal], grpc.StatusCode]] = {
     PriceAboveMaximum: grpc.StatusCode.FAILED_PRECONDITION,
     WrongProvider: grpc.StatusCode.NOT_FOUND,
     NotServed: grpc.StatusCode.UNIMPLEMENTED,
+    NotAuthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     TryAgain: grpc.StatusCode.UNAVAILABLE,
 }
 

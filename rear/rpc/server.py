@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from rear.rpc.answering import LARGEST_RECEIVED
+from rear.rpc.security import Security
 from rear.rpc.undecodable import LenientServer
 
 OPTIONS: Final = (
@@ -41,9 +42,14 @@ class Service:
 class RpcServer:
     """One gRPC server: bound first, given its services, then started. Health says when it serves."""
 
-    def __init__(self) -> None:
+    def __init__(self, security: Security | None = None) -> None:
+        """With `security` every connection is mutual TLS, and every call passes its guard."""
         self._names: tuple[str, ...] = ()
-        self._server = grpc.aio.server(options=OPTIONS)
+        self._security = security
+        if security is None:
+            self._server = grpc.aio.server(options=OPTIONS)
+        else:
+            self._server = grpc.aio.server(options=OPTIONS, interceptors=(security.guard,))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
@@ -63,7 +69,9 @@ class RpcServer:
             with socket.socket(family, kind, protocol) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(place)
-            return self._server.add_insecure_port(address)
+            if self._security is None:
+                return self._server.add_insecure_port(address)
+            return self._server.add_secure_port(address, self._security.credentials())
         except OSError as error:
             raise PortTaken(f"cannot listen on {address}: {error.strerror}") from error
         except RuntimeError as error:

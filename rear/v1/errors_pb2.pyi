@@ -60,6 +60,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: the request is meant for another provider."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 18
     """INTERNAL: a fault of the service. Its log has the details under the incident id in the metadata."""
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 19
+    """PERMISSION_DENIED: the policy does not grant it; metadata names the caller and the permissions of which one is needed."""
+    ERROR_REASON_NOT_AUTHENTICATED: _ErrorReason.ValueType  # 20
+    """UNAUTHENTICATED: the caller's certificate names nobody here: not exactly one URI SAN, or not one of the form
+    spiffe://<domain>/<role>/<service>.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request was refused. `ErrorInfo.reason` is the name without its prefix. Clients decide by it; messages are for
@@ -104,4 +110,10 @@ ERROR_REASON_WRONG_PROVIDER: ErrorReason.ValueType  # 17
 """NOT_FOUND: the request is meant for another provider."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 18
 """INTERNAL: a fault of the service. Its log has the details under the incident id in the metadata."""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 19
+"""PERMISSION_DENIED: the policy does not grant it; metadata names the caller and the permissions of which one is needed."""
+ERROR_REASON_NOT_AUTHENTICATED: ErrorReason.ValueType  # 20
+"""UNAUTHENTICATED: the caller's certificate names nobody here: not exactly one URI SAN, or not one of the form
+spiffe://<domain>/<role>/<service>.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -55,7 +55,7 @@ class TestOthers:
         assert not seller.state.contracts
         assert "epoch 2" in (seller.writer.trouble or "")
         with pytest.raises(TryAgain, match=r"10\.0\.0\.9:7000"):
-            await seller.contracts.get("c", caller="b")
+            await seller.contracts.get("c", owner="b")
         assert len(await events_of(seller.stream)) == 4
 
     async def test_one_of_the_same_epoch_is_not_a_new_writer(self, seller: Seller) -> None:

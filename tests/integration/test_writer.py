@@ -127,7 +127,7 @@ class TestGroups:
         assert outcome.answer == "nothing"
         assert outcome.position.sequence == tip[0]
         with pytest.raises(ContractNotFound):
-            await seller.contracts.get(command.contract_id, caller="b")
+            await seller.contracts.get(command.contract_id, owner="b")
         assert (seller.writer.tip, len(ledger.attempts)) == (tip, attempts)
         assert not seller.state.contracts
 
@@ -140,7 +140,7 @@ class TestGroups:
         with pytest.raises(RevisionMismatch):
             await seller.contracts.purchase(key, verb("p", 7), caller=BUYER, validate_only=True)
         bought = await seller.contracts.purchase(key, verb("p", 1), caller=BUYER, validate_only=True)
-        ended = await seller.contracts.cancel(key, verb("c"), "", caller=BUYER, validate_only=True)
+        ended = await seller.contracts.cancel(key, verb("c"), "", caller=BUYER, owner=BUYER, validate_only=True)
 
         assert (bought.contract.version, ended.contract.version) == (2, 2)
         assert seller.writer.tip == tip
@@ -391,7 +391,7 @@ class TestTimers:
         await seller.reserve("b", wish("b", cpus(8_000)))
 
         assert ledger.batches == [6]
-        expired = (await seller.contracts.get(first.id, caller=BUYER)).contract
+        expired = (await seller.contracts.get(first.id, owner=BUYER)).contract
         assert (expired.state.value, expired.updated_at) == ("EXPIRED", T0 + MINUTE)
 
     async def test_what_fails_stays_due(self, seller: Seller, ledger: FaultyStream) -> None:

@@ -1,0 +1,119 @@
+"""The one place that lets calls in: by who calls, and what the policy grants them."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+import structlog
+
+from rear.domain.refusals import NotAuthenticated, PermissionDenied, Refusal
+from rear.rpc.answering import Context, refuse
+from rear.rpc.identity import Callers
+from rear.rpc.policy import REQUIRED, Permission
+
+log = structlog.get_logger(__name__)
+
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+REFUSED_TO_ALL: Final = "this service has no rule for {method}, and so it is refused to everybody"
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """Asks before every call of every service on the server whether its caller may make it."""
+
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
+        self._guarded: dict[str, tuple[Handler, Handler]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """The handler of the call, behind the question; None where there is no such method."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = handler_call_details.method
+        known = self._guarded.get(method)
+        if known is None or known[0] is not handler:
+            known = self._guarded[method] = handler, _guarded(handler, _Door(method, self._callers))
+        return known[1]
+
+
+class _Door:
+    """What one method asks of its callers."""
+
+    def __init__(self, method: str, callers: Callers) -> None:
+        self._method = method
+        self._callers = callers
+        self._required = REQUIRED.get(method)
+
+    def check(self, context: Context) -> None:
+        """Raises NotAuthenticated or PermissionDenied."""
+        caller = self._callers.identity_of(context)
+        if self._required is None:
+            raise PermissionDenied(REFUSED_TO_ALL.format(method=self._method), {"caller": caller})
+        if not self._callers.allows(caller, self._required):
+            raise _denied(caller, self._required, self._method)
+
+    async def enter(self, context: Context) -> None:
+        """Ends the call with its refusal where the caller may not make it."""
+        try:
+            self.check(context)
+        except Refusal as refusal:
+            log.warning("refused", method=self._method, reason=refusal.reason, because=refusal.message)
+            await refuse(context, refusal)
+
+
+def _denied(caller: str, required: frozenset[Permission], method: str) -> PermissionDenied:
+    wanted = " or ".join(sorted(required))
+    return PermissionDenied(
+        f"{caller} lacks the permission `{wanted}`, which {method.rpartition('/')[2]} needs; "
+        "the provider's operator can grant it in the policy file",
+        {"caller": caller, "permission": wanted},
+    )
+
+
+def _guarded(handler: Handler, door: _Door) -> Handler:
+    inner: Any = handler
+    read, write = handler.request_deserializer, handler.response_serializer
+    if handler.response_streaming:
+        answer = inner.stream_stream if handler.request_streaming else inner.unary_stream
+        make: Any = grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
+        return make(_stream(answer, door), read, write)  # type: ignore[no-any-return]
+    answer = inner.stream_unary if handler.request_streaming else inner.unary_unary
+    make = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+    return make(_single(answer, door), read, write)  # type: ignore[no-any-return]
+
+
+def _single(answer: Callable[[Any, Context], Awaitable[Any]], door: _Door) -> Callable[[Any, Context], Awaitable[Any]]:
+    async def behind(request: Any, context: Context) -> Any:
+        await door.enter(context)
+        return await answer(request, context)
+
+    return behind
+
+
+def _stream(answer: Callable[[Any, Context], Any], door: _Door) -> Callable[[Any, Context], Any]:
+    """A stream asks again before every message: what was granted at its beginning may have been taken away."""
+    if inspect.isasyncgenfunction(answer):
+
+        async def behind(request: Any, context: Context) -> AsyncIterator[Any]:
+            await door.enter(context)
+            async with aclosing(answer(request, context)) as responses:
+                async for response in responses:
+                    await door.enter(context)
+                    yield response
+
+        return behind
+
+    async def before(request: Any, context: Context) -> None:
+        await door.enter(context)
+        await answer(request, context)
+
+    return before

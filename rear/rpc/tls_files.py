@@ -1,0 +1,195 @@
+"""Certificate, key and authorities as they lie in files: read together, checked, and read again when they change."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+from rear.rpc.spiffe import NoIdentity, sole_identity
+
+log = structlog.get_logger(__name__)
+
+MOST_BYTES: Final = 1024 * 1024
+
+Signature = tuple[tuple[int, int, int, int], ...]
+"""Device, inode, size and time of each file."""
+
+
+class TlsError(Exception):
+    """Files that cannot be used for TLS. One line says which, why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Where the certificate (with what leads to its authority), its key, and the trusted authorities lie."""
+
+    cert: Path
+    key: Path
+    ca: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What the files hold: a certificate with its own key, whose it is and until when, and authorities to trust."""
+
+    cert_pem: bytes
+    key_pem: bytes
+    ca_pem: bytes
+    identity: str
+    not_after: datetime
+
+
+def read_material(files: TlsFiles, now: datetime) -> Material:
+    """Reads and checks the three files. Raises TlsError."""
+    cert_pem, key_pem, ca_pem = _read(files.cert), _read(files.key), _read(files.ca)
+    chain = _certificates(files.cert, cert_pem)
+    _certificates(files.ca, ca_pem)
+    leaf = chain[0]
+    if _public_bytes(_private_key(files.key, key_pem).public_key()) != _public_bytes(leaf.public_key()):
+        raise TlsError(f"{files.key} is not the key of the certificate {files.cert}: give the pair that belongs together")
+    if leaf.not_valid_after_utc <= now:
+        raise TlsError(f"the certificate {files.cert} expired at {_moment(leaf.not_valid_after_utc)}: renew it")
+    if leaf.not_valid_before_utc > now:
+        raise TlsError(f"the certificate {files.cert} is not valid before {_moment(leaf.not_valid_before_utc)}")
+    try:
+        identity = sole_identity(uri_sans(leaf))
+    except NoIdentity as error:
+        raise TlsError(f"{files.cert}: {error}") from None
+    return Material(cert_pem, key_pem, ca_pem, identity, leaf.not_valid_after_utc)
+
+
+def uri_sans(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The URI SANs of a certificate. Raises TlsError where its extensions cannot be read."""
+    return tuple(_sans(certificate).get_values_for_type(x509.UniformResourceIdentifier))
+
+
+def host_sans(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The names and addresses of hosts in a certificate. Raises TlsError where its extensions cannot be read."""
+    sans = _sans(certificate)
+    addresses = sans.get_values_for_type(x509.IPAddress)
+    return (*sans.get_values_for_type(x509.DNSName), *(str(address) for address in addresses))
+
+
+class WatchedMaterial:
+    """The newest usable material of the files.
+
+    `current` looks at the files' times, and reads them only when these have changed. What cannot be used, because
+    it is half-written, does not fit together or is somebody else's, is logged once, and the material before it
+    stays. May be called from any thread.
+    """
+
+    def __init__(self, files: TlsFiles, *, expected: str | None, now: Callable[[], datetime] | None = None) -> None:
+        """Reads the files for the first time; `expected` is whose certificate it must be. Raises TlsError."""
+        self.files = files
+        self._expected = expected
+        self._now = now or (lambda: datetime.now(UTC))
+        self._lock = threading.Lock()
+        self._signature = _signature(files)
+        self._material = self._checked()
+
+    def current(self) -> Material:
+        """The newest usable material: the same object for as long as nothing has changed."""
+        with self._lock:
+            signature = _signature(self.files)
+            if signature != self._signature:
+                self._read_again(signature)
+            return self._material
+
+    def _read_again(self, signature: Signature | None) -> None:
+        # Remembered before the files are read: what is still being written has another signature afterwards.
+        self._signature = signature
+        try:
+            material = self._checked()
+        except TlsError as error:
+            log.error("changed TLS files cannot be used; those from before stay", because=str(error))
+            return
+        if material != self._material:
+            self._material = material
+            log.info(
+                "TLS files were read again",
+                certificate=str(self.files.cert),
+                identity=material.identity,
+                until=_moment(material.not_after),
+            )
+
+    def _checked(self) -> Material:
+        material = read_material(self.files, self._now())
+        if self._expected is not None and material.identity != self._expected:
+            raise TlsError(
+                f"the certificate {self.files.cert} is of {material.identity}, but this service is {self._expected}: "
+                "issue one for it, or start it under the certificate's name and domain"
+            )
+        return material
+
+
+def _signature(files: TlsFiles) -> Signature | None:
+    """None while one of the files is not there."""
+    try:
+        found = [os.stat(path) for path in (files.cert, files.key, files.ca)]
+    except OSError:
+        return None
+    return tuple((one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in found)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise TlsError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from None
+    if len(content) > MOST_BYTES:
+        raise TlsError(f"{path} is larger than {MOST_BYTES // 1024**2} MiB; it cannot be a certificate or a key")
+    return content
+
+
+def _certificates(path: Path, pem: bytes) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise TlsError(f"{path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)") from None
+
+
+def _private_key(path: Path, pem: bytes) -> PrivateKeyTypes:
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except TypeError:
+        raise TlsError(f"{path} is encrypted; give a key without a password, readable by its owner only") from None
+    except ValueError:
+        raise TlsError(f"{path} holds no private key in PEM (-----BEGIN PRIVATE KEY-----)") from None
+    except Exception as error:  # of cryptography's own, for kinds of keys that it does not know
+        raise TlsError(f"{path} cannot be read as a private key: {error}") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        # gRPC's TLS offers no Ed25519: such a handshake fails with "no common signature algorithms".
+        raise TlsError(f"{path} is a key of a kind that gRPC cannot use; take ECDSA on P-256, P-384, or RSA")
+    return key
+
+
+def _public_bytes(key: object) -> bytes:
+    encoded: bytes = key.public_bytes(  # type: ignore[attr-defined]
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return encoded
+
+
+def _sans(certificate: x509.Certificate) -> x509.SubjectAlternativeName:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return x509.SubjectAlternativeName([])
+    except ValueError as error:
+        raise TlsError(f"the certificate's extensions cannot be read: {error}") from None
+
+
+def _moment(instant: datetime) -> str:
+    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
