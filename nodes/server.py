@@ -33,7 +33,8 @@ from rear.readiness import Readiness, Role
 from rear.rpc.audit_service import AuditServicer, CommitSignal
 from rear.rpc.contract_service import ContractServicer
 from rear.rpc.discovery_service import DiscoveryServicer
-from rear.rpc.identity import Anonymous
+from rear.rpc.identity import Anonymous, Callers
+from rear.rpc.security import Security, SecuritySettings
 from rear.rpc.server import RpcServer, Service
 from rear.v1 import (
     audit_service_pb2_grpc,
@@ -59,6 +60,7 @@ class NodeSettings:
     promises: Promises = field(default_factory=Promises)
     servers: NatsServers | None = None
     """Who keeps the ledger; None for an embedded server."""
+    security: SecuritySettings | None = None
 
     @property
     def provider_id(self) -> str:
@@ -109,11 +111,12 @@ class Node:
         self._stack = AsyncExitStack()
         self._rear: RearManager
         self._server: RpcServer
+        self._callers: Callers
 
     async def __aenter__(self) -> Node:
         """Opens the ledger, becomes its writer, does what fell due meanwhile, and listens.
 
-        Raises LedgerError or PortTaken.
+        Raises LedgerError, PortTaken, TlsError or DocumentError.
         """
         try:
             await self._open()
@@ -145,9 +148,16 @@ class Node:
         self.readiness.become(Role.WRITER)
         log.info("serving", endpoint=self.endpoint, provider=self.settings.provider_id)
 
+    def look_again(self) -> None:
+        """Reads the certificate, the authorities and the policy again where they have changed."""
+        self._server.look_again()
+
     async def _open(self) -> None:
         directory = StateDirectory(self.settings.state)
-        self._server = RpcServer()
+        secured = self.settings.security
+        security = None if secured is None else Security(secured, self.settings.provider_id)
+        self._callers = Anonymous(self.settings.domain) if security is None else security.callers
+        self._server = RpcServer(security)
         port = self._server.bind(f"{self.settings.host}:{self.settings.port}")
         self.endpoint = f"{self.settings.host}:{port}"
         self._stack.push_async_callback(self._server.stop, 0)
@@ -227,7 +237,7 @@ class Node:
         self._rear = RearManager(provider)
         writer.listeners += [provider, self.feed, self._signal]
         discovery = DiscoveryServicer(DiscoveryManager(provider), provider, self.endpoint, gate)
-        contracts = ContractServicer(self.contracts, provider, Anonymous(self.settings.domain), gate)
+        contracts = ContractServicer(self.contracts, provider, self._callers, gate)
         audit = AuditServicer(self.store.stream, provider, self.settings.name, self._signal, gate)
         self._server.add(
             [
@@ -256,5 +266,6 @@ class Node:
         require("writer", lambda: writer.trouble)
         require("tables", lambda: self.feed.trouble)
         require("timers", lambda: self.timekeeper.trouble)
+        self._server.warn_of_security(self.readiness.warn)
         tell("position", lambda: str(writer.position))
         tell("epoch", lambda: writer.state.service.epoch)

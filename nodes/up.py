@@ -21,13 +21,17 @@ from nodes.server import Node, NodeSettings
 from rear import failpoints
 from rear.command.logs import configure
 from rear.command.output import progress_bar
+from rear.command.settings import settings as chosen
+from rear.command.settings import tls_options
 from rear.documents import DocumentError
 from rear.domain.refusals import Refusal
 from rear.ledger.errors import LedgerError
 from rear.ledger.external import NatsServers
 from rear.ledger.store import SERVICE_NAME
 from rear.process import run
+from rear.rpc.security import SecuritySettings
 from rear.rpc.server import PortTaken
+from rear.rpc.tls_files import TlsError
 
 DOMAIN_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 MANY_POOLS: Final = 200
@@ -54,6 +58,12 @@ class CannotStart(click.ClickException):
     is_flag=True,
     help="Listen on an address that is not loopback, without TLS: everybody who reaches it may reserve.",
 )
+@tls_options
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With TLS: who may do what, a YAML file.  [default: the own domain may list and reserve]",
+)
 @click.option(
     "--inventory",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -75,6 +85,7 @@ def role(
     state: Path,
     listen: str,
     insecure_any_address: bool,
+    policy: Path | None,
     inventory: Path | None,
     every: int,
     ready_file: Path | None,
@@ -88,12 +99,13 @@ def role(
         raise click.BadParameter("use 1 to 40 of a-z, 0-9 and '-'", param_hint="--name")
     if DOMAIN_NAME.fullmatch(domain) is None:
         raise click.BadParameter("use a DNS name in lower case", param_hint="--domain")
-    host, port = _address(listen, insecure_any_address)
+    security = _security(policy)
+    host, port = _address(listen, insecure_any_address or security is not None)
     pools = _read_inventory(inventory, domain, every)
-    settings = NodeSettings(name, domain, state, host, port, servers=servers)
+    settings = NodeSettings(name, domain, state, host, port, servers=servers, security=security)
     try:
         run(_serve(settings, pools, ready_file))
-    except (LedgerError, PortTaken, Refusal, OSError) as error:
+    except (LedgerError, PortTaken, Refusal, TlsError, DocumentError, OSError) as error:
         raise CannotStart(str(error)) from error
 
 
@@ -102,6 +114,8 @@ async def _serve(settings: NodeSettings, pools: Sequence[PoolSpec] | None, ready
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if settings.security is not None:
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)  # everything is read at the start in any case
     starting = asyncio.ensure_future(_start(settings, pools))
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -110,6 +124,8 @@ async def _serve(settings: NodeSettings, pools: Sequence[PoolSpec] | None, ready
         await asyncio.gather(starting, return_exceptions=True)
         return
     node = await starting
+    if settings.security is not None:
+        loop.add_signal_handler(signal.SIGHUP, node.look_again)
     try:
         _announce(node, ready_file)
         await stop.wait()
@@ -148,6 +164,15 @@ def _announce(node: Node, ready_file: Path | None) -> None:
         partial.rename(ready_file)
 
 
+def _security(policy: Path | None) -> SecuritySettings | None:
+    files = chosen().tls()
+    if files is not None:
+        return SecuritySettings(files, policy)
+    if policy is not None:
+        raise click.UsageError("--policy needs TLS: without certificates nobody is told from anybody else")
+    return None
+
+
 def _address(listen: str, anywhere: bool) -> tuple[str, int]:
     host, colon, port = listen.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65_535:
@@ -155,7 +180,7 @@ def _address(listen: str, anywhere: bool) -> tuple[str, int]:
     if not anywhere and not _is_loopback(host):
         raise click.BadParameter(
             f"{host} is not loopback, and there is no TLS: everybody who reaches it could reserve; "
-            "add --insecure-any-address if that is wanted",
+            "give --tls-cert, --tls-key and --tls-ca, or add --insecure-any-address if that is wanted",
             param_hint="--listen",
         )
     return host, int(port)

@@ -219,7 +219,9 @@ class Seller:
         return await self.contracts.purchase(key, command, caller=caller, validate_only=False)
 
     async def cancel(self, key: str, command: VerbCommand, *, caller: str = BUYER) -> Answered:
-        return await self.contracts.cancel(key, command, "no longer needed", caller=caller, owner=caller, validate_only=False)
+        return await self.contracts.cancel(
+            key, command, "no longer needed", caller=caller, owner=caller, validate_only=False
+        )
 
     async def digests(self) -> tuple[str, str]:
         """The digest of the tables as they are, and that of new ones that are filled from the ledger."""

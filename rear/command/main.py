@@ -47,6 +47,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "contracts": LazyCommand("rear.command.contracts:contracts", "The contracts that you hold with a provider."),
     "events": LazyCommand("rear.command.events:events", "Read a service's ledger."),
     "tables": LazyCommand("rear.command.tables:tables", "Look at a service's tables, digest and rebuild them."),
+    "pki": LazyCommand("rear.command.pki:pki", "Certificates for development."),
     "ledger": LazyCommand("rear.command.ledger:ledger", "Verify a service's ledger; accept what was lost of it."),
 }
 """Every subcommand, in the order of --help."""

@@ -11,14 +11,17 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
 
 from rear.domain.contract import contract_id
 from rear.domain.window import SECOND
-from rear.rpc.refused import CallFailed, Refused, UntrueAnswer, failure_of
+from rear.rpc.handshake import explain
+from rear.rpc.link import Link
+from rear.rpc.refused import CallFailed, Refused, Unreachable, UntrueAnswer, failure_of
+from rear.rpc.tls_files import TlsFiles
 from rear.v1 import (
     audit_service_pb2,
     audit_service_pb2_grpc,
@@ -58,8 +61,10 @@ class Client:
 
     `timeout` is the deadline of each attempt in seconds, `patience` the seconds within which an attempt that
     got no answer is repeated (0: never). `caller` is the identity that the service knows this client by;
-    without one it is the principal of a connection without TLS. Methods raise `Refused`, `Unreachable` and
-    `UntrueAnswer`.
+    without one it is the principal of a connection without TLS, and with `tls` that of the certificate. The files
+    of `tls` are read again when they change. `provider_id` is who the service must prove to be (with `tls` only);
+    without it, its certificate must be for the host of the endpoint. Methods raise `Refused`, `Unreachable` and
+    `UntrueAnswer`; making a client raises `TlsError`.
     """
 
     def __init__(
@@ -69,12 +74,19 @@ class Client:
         timeout: float = 10.0,
         patience: float = 2.0,
         caller: str | None = None,
+        tls: TlsFiles | None = None,
+        provider_id: str | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.timeout = timeout
         self.patience = patience
-        self.caller = caller
-        self._channel = grpc.aio.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
+        self._tls = tls
+        self._link = None if tls is None else Link(endpoint, tls, CHANNEL_OPTIONS, expected=provider_id)
+        self.caller = caller if self._link is None else self._link.identity
+        # A link is what a stub asks of a channel, and no more.
+        self._channel = cast(
+            grpc.aio.Channel, self._link or grpc.aio.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
+        )
         self._discovery: discovery_service_pb2_grpc.DiscoveryServiceAsyncStub = (
             discovery_service_pb2_grpc.DiscoveryServiceStub(self._channel)
         )
@@ -168,8 +180,11 @@ class Client:
         give_up, pause = None, FIRST_PAUSE
         while True:
             began = clock()
-            call = self._audit.ReadEvents(rest)
+            call: grpc.aio.UnaryStreamCall[Any, audit_service_pb2.ReadEventsResponse] | None = None
             try:
+                if self._link is not None:
+                    await self._link.prepare()
+                call = self._audit.ReadEvents(rest)
                 async for response in call:
                     give_up, pause = None, FIRST_PAUSE
                     for event in response.events:
@@ -180,14 +195,15 @@ class Client:
                             if not rest.limit:
                                 return
                 return
-            except grpc.aio.AioRpcError as error:
+            except (grpc.aio.AioRpcError, CallFailed) as error:
                 now = clock()
                 # One that lasted longer than connecting can take was a stream, if a silent one.
                 if give_up is None or now - began > 2 * CONNECT_MS / 1_000:
                     give_up, pause = now + self.patience, FIRST_PAUSE
-                pause = await _pause(failure_of(error), pause, give_up - now)
+                pause = await self._wait(error, pause, give_up - now)
             finally:
-                call.cancel()
+                if call is not None:
+                    call.cancel()
 
     def contract_id(self, provider_id: str, request_id: str) -> str:
         """The id of the contract that a reservation with `request_id` leads to at this provider."""
@@ -217,9 +233,24 @@ class Client:
         pause = FIRST_PAUSE
         while True:
             try:
+                if self._link is not None:
+                    await self._link.prepare()
                 return await method(request, timeout=self.timeout)
-            except grpc.aio.AioRpcError as error:
-                pause = await _pause(failure_of(error), pause, give_up - clock())
+            except (grpc.aio.AioRpcError, CallFailed) as error:
+                pause = await self._wait(error, pause, give_up - clock())
+
+    async def _wait(self, error: grpc.aio.AioRpcError | CallFailed, pause: float, left: float) -> float:
+        """Wait before the next attempt, as `_pause`. A failure to connect is explained where it can be."""
+        failure = error if isinstance(error, CallFailed) else failure_of(error)
+        nobody = isinstance(failure, Unreachable) and not failure.reason
+        if nobody and self._link is not None:
+            self._link.doubt()
+        try:
+            return await _pause(failure, pause, left)
+        except Unreachable:
+            if nobody and failure.code is grpc.StatusCode.UNAVAILABLE:
+                failure.message = await explain(self.endpoint, self._tls) or failure.message
+            raise
 
 
 def anonymous_caller(provider_id: str) -> str:

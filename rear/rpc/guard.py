@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import grpc
 import structlog
 
-from rear.domain.refusals import NotAuthenticated, PermissionDenied, Refusal
+from rear.domain.refusals import PermissionDenied, Refusal
 from rear.rpc.answering import Context, refuse
 from rear.rpc.identity import Callers
 from rear.rpc.policy import REQUIRED, Permission
 
 log = structlog.get_logger(__name__)
 
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 REFUSED_TO_ALL: Final = "this service has no rule for {method}, and so it is refused to everybody"
 
@@ -70,6 +70,15 @@ class _Door:
             await refuse(context, refusal)
 
 
+_SHAPES: Final[Mapping[tuple[bool, bool], tuple[str, Callable[..., Any]]]] = {
+    (False, False): ("unary_unary", grpc.unary_unary_rpc_method_handler),
+    (False, True): ("unary_stream", grpc.unary_stream_rpc_method_handler),
+    (True, False): ("stream_unary", grpc.stream_unary_rpc_method_handler),
+    (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler),
+}
+"""By whether requests and responses are streams: the attribute of a handler, and what makes one."""
+
+
 def _denied(caller: str, required: frozenset[Permission], method: str) -> PermissionDenied:
     wanted = " or ".join(sorted(required))
     return PermissionDenied(
@@ -81,14 +90,10 @@ def _denied(caller: str, required: frozenset[Permission], method: str) -> Permis
 
 def _guarded(handler: Handler, door: _Door) -> Handler:
     inner: Any = handler
-    read, write = handler.request_deserializer, handler.response_serializer
-    if handler.response_streaming:
-        answer = inner.stream_stream if handler.request_streaming else inner.unary_stream
-        make: Any = grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
-        return make(_stream(answer, door), read, write)  # type: ignore[no-any-return]
-    answer = inner.stream_unary if handler.request_streaming else inner.unary_unary
-    make = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
-    return make(_single(answer, door), read, write)  # type: ignore[no-any-return]
+    name, make = _SHAPES[bool(handler.request_streaming), bool(handler.response_streaming)]
+    behind = (_stream if handler.response_streaming else _single)(getattr(inner, name), door)
+    guarded: Handler = make(behind, handler.request_deserializer, handler.response_serializer)
+    return guarded
 
 
 def _single(answer: Callable[[Any, Context], Awaitable[Any]], door: _Door) -> Callable[[Any, Context], Awaitable[Any]]:

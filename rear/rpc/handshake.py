@@ -14,13 +14,22 @@ TIMEOUT: Final = 2.0
 
 _HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
+TURNED_AWAY: Final = (
+    "the service closed the connection when it saw your certificate: "
+    "it does not trust the authority that issued it, or finds it expired"
+)
+
 _ALERTS: Final = (
+    ("UNEXPECTED_EOF", TURNED_AWAY),
     ("CERTIFICATE_REQUIRED", "the service expects a client certificate: give --tls-cert, --tls-key and --tls-ca"),
     ("UNKNOWN_CA", "the service does not know the authority that issued your certificate"),
     ("CERTIFICATE_EXPIRED", "the service says that your certificate has expired: renew it"),
     ("BAD_CERTIFICATE", "the service does not take your certificate"),
-    ("CERTIFICATE_UNKNOWN", "the service does not take your certificate: it is of an authority that it does not trust"),
-    ("DECRYPT_ERROR", "the service does not take your certificate: its authority is not the one that it knows by that name"),
+    ("CERTIFICATE_UNKNOWN", "the service does not trust the authority that issued your certificate"),
+    (
+        "DECRYPT_ERROR",
+        "the service knows another authority by the name of the one that issued your certificate",
+    ),
     ("WRONG_VERSION_NUMBER", "the service does not speak TLS: leave the certificate out, or ask its TLS port"),
     ("RECORD_LAYER_FAILURE", "the service does not speak TLS: leave the certificate out, or ask its TLS port"),
 )
@@ -45,14 +54,15 @@ async def _with_tls(endpoint: str, files: TlsFiles) -> str:
         try:
             # In TLS 1.3 a client is done before the server has judged its certificate: the verdict comes with a read.
             writer.write(_HTTP2_PREFACE)
-            await reader.read(1)
+            answer = await reader.read(1)
         finally:
             writer.transport.abort()
     except ssl.SSLCertVerificationError as error:
         return f"the service's certificate is not good: {error.verify_message}"
     except ssl.SSLError as error:
         return _meaning(error)
-    return ""
+    # A gRPC server in C, Python or Ruby closes without an alert.
+    return "" if answer else TURNED_AWAY
 
 
 async def _without_tls(endpoint: str) -> str:

@@ -3,15 +3,15 @@
 gRPC compares the name that was dialled with the DNS names and IP addresses of the service's certificate, and cannot
 compare its SPIFFE URI. Where the caller names whom it expects, a handshake of our own first gets the certificate,
 checks its chain and its URI, and then gRPC is told to trust *this certificate only*, under a name that it bears. So
-nobody else's certificate will do, whichever names it bears and whichever authority signed it. A service that changes its
-certificate is looked at again.
+nobody else's certificate will do, whichever names it bears and whichever authority signed it. A service that changes
+its certificate is looked at again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import grpc
@@ -19,6 +19,7 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from rear.rpc.refused import Unreachable, WrongService
 from rear.rpc.spiffe import NoIdentity, sole_identity
 from rear.rpc.tls_files import Material, TlsFiles, WatchedMaterial, host_sans, uri_sans
 
@@ -28,10 +29,6 @@ GRACE: Final = 30.0
 """Seconds that calls under way have when a connection is replaced."""
 
 HANDSHAKE_TIMEOUT: Final = 5.0
-
-
-class WrongService(Exception):
-    """The service at the endpoint is not the one that was meant."""
 
 
 class Link:
@@ -51,7 +48,7 @@ class Link:
         """`expected` is the identity that the service must have. Raises TlsError."""
         self.endpoint = endpoint
         self._watched = WatchedMaterial(files, expected=None)
-        self._options = options
+        self._options: list[tuple[str, int | str]] = [*options]
         self._expected = expected
         self._opened_with: Material | None = None
         self._pinned = b""
@@ -69,7 +66,7 @@ class Link:
     async def prepare(self) -> None:
         """Makes sure that the channel is of the newest files, and leads to whom it should.
 
-        Raises WrongService, OSError where the service cannot be reached to look at it.
+        Raises WrongService, and Unreachable where it cannot be looked at.
         """
         material = self._watched.current()
         if self._channel is not None and material is self._opened_with and self._looked:
@@ -136,6 +133,10 @@ class Link:
             task.add_done_callback(self._closing.discard)
 
 
+def _wrong(message: str) -> WrongService:
+    return WrongService(grpc.StatusCode.UNAUTHENTICATED, message)
+
+
 def client_context(files: TlsFiles) -> ssl.SSLContext:
     """The same rules as gRPC's for the standard library's TLS, but for the name of the host."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -149,8 +150,11 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
 
 async def _certificate_of(endpoint: str, files: TlsFiles) -> x509.Certificate:
     host, _, port = endpoint.rpartition(":")
-    async with asyncio.timeout(HANDSHAKE_TIMEOUT):
-        _, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=client_context(files))
+    try:
+        async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=client_context(files))
+    except (OSError, TimeoutError) as error:
+        raise Unreachable(grpc.StatusCode.UNAVAILABLE, str(error) or "it does not answer") from None
     try:
         connection: ssl.SSLObject = writer.get_extra_info("ssl_object")
         leaf = connection.getpeercert(binary_form=True)
@@ -165,12 +169,10 @@ def _check(certificate: x509.Certificate, expected: str, endpoint: str) -> str:
     try:
         found = sole_identity(uri_sans(certificate))
     except NoIdentity as error:
-        raise WrongService(f"{endpoint} should be {expected}, but its certificate names nobody: {error}") from None
+        raise _wrong(f"{endpoint} should be {expected}, but its certificate names nobody: {error}") from None
     if found != expected:
-        raise WrongService(f"{endpoint} should be {expected}, but its certificate is of {found}")
+        raise _wrong(f"{endpoint} should be {expected}, but its certificate is of {found}")
     names = host_sans(certificate)
     if not names:
-        raise WrongService(
-            f"the certificate of {found} names no host, and gRPC wants one: issue it with --dns or --ip"
-        )
+        raise _wrong(f"the certificate of {found} names no host, and gRPC wants one: issue it with --dns or --ip")
     return names[0]

@@ -1,4 +1,4 @@
-"""Who may do what: permissions, what each RPC asks for, and a policy that grants them. What is not granted is refused."""
+"""Who may do what: permissions, what each RPC asks for, and a policy that grants them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What is granted, by whom it was said (`source`, for messages). Immutable, but for what it has worked out."""
+    """What is granted, and by which file (`source`). What is not granted is refused."""
 
     grants: tuple[Grant, ...]
     source: str

@@ -1,15 +1,16 @@
 """The policy file: YAML, checked as a whole, read again when it changes.
 
-    grants:
-      - who: spiffe://local.test/buyer/*
-        may: [list, reserve]
-      - who: [spiffe://local.test/auditor/eve, spiffe://partner.example/auditor/*]
-        may: [audit]
+grants:
+  - who: spiffe://local.test/buyer/*
+    may: [list, reserve]
+  - who: [spiffe://local.test/auditor/eve, spiffe://partner.example/auditor/*]
+    may: [audit]
 """
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,8 @@ from rear.yaml_tree import Value, parse_document
 log = structlog.get_logger(__name__)
 
 MOST_BYTES: Final = 256 * 1024
+
+_WILDCARD: Final = re.compile(r"spiffe://(?:[a-z0-9._-]+/(?:[A-Za-z0-9._-]+/)?)?\*")
 
 Signature = tuple[int, int, int, int]
 
@@ -43,6 +46,8 @@ class WatchedPolicy:
         self.path = path
         self._signature = _signature(path)
         self.policy = read_policy(path)
+        self.trouble: str | None = None
+        """Why the file as it is now cannot be used; None while it can."""
 
     def look(self) -> None:
         """Reads the file again if it has changed."""
@@ -53,8 +58,10 @@ class WatchedPolicy:
         try:
             self.policy = read_policy(self.path)
         except DocumentError as error:
-            log.error("the changed policy cannot be used; the one from before stays", because=str(error))
+            self.trouble = str(error)
+            log.error("the changed policy cannot be used; the one from before stays", because=self.trouble)
             return
+        self.trouble = None
         log.info("the policy was read again", policy=str(self.path), grants=len(self.policy.grants))
 
 
@@ -87,8 +94,7 @@ def _who(text: str) -> str:
         except NoIdentity as error:
             raise TextError(str(error)) from None
     # `spiffe://campus.ex*` would mean campus.example.attacker.test as well.
-    path = text.removeprefix("spiffe://").split("/")
-    if not text.startswith("spiffe://") or path[-1] != "*" or len(path) > 3 or any(not part or "*" in part for part in path[:-1]):
+    if _WILDCARD.fullmatch(text) is None:
         raise TextError(
             f"is {quoted(text)}; write an identity, or one with * in place of its last parts, "
             "as in spiffe://campus.example/* or spiffe://campus.example/buyer/*"

@@ -70,6 +70,10 @@ class Unreachable(CallFailed):
     """No answer within the caller's patience. What a change that was sent has done is not known."""
 
 
+class WrongService(Refused):
+    """The service at the endpoint proved to be another than the one that was meant. Nothing was sent to it."""
+
+
 class UntrueAnswer(Exception):
     """The provider answered with something that this request cannot have led to."""
 

@@ -1,9 +1,10 @@
-"""What a service that speaks TLS has: its certificate, whom it trusts, and its policy, all read again when they change."""
+"""What a service that speaks TLS has: certificate, trusted authorities and policy, read again when they change."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,9 @@ from rear.rpc.tls_files import Material, TlsFiles, WatchedMaterial
 
 LOOK_EVERY: Final = 1.0
 """Seconds between looks at the files."""
+
+EXPIRES_SOON: Final = timedelta(days=2)
+"""How long before its end a certificate is warned of, unless it was short-lived from the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,20 @@ class Security:
         """Credentials that ask for the newest files at every handshake, and for a certificate of every client."""
         self._given = self._watched.current()
         return grpc.dynamic_ssl_server_credentials(_configuration(self._given), self._newer, True)
+
+    def certificate_trouble(self) -> str | None:
+        """What is wrong with the TLS files; None while nothing is."""
+        material = self._watched.newest
+        left = material.not_after - datetime.now(UTC)
+        if left <= timedelta(0):
+            return f"{self._watched.files.cert} has expired: new connections fail until it is renewed"
+        if left <= EXPIRES_SOON and material.not_after - material.not_before > 2 * EXPIRES_SOON:
+            return f"{self._watched.files.cert} expires in {left.total_seconds() / 3600:.0f} h: renew it"
+        return self._watched.trouble
+
+    def policy_trouble(self) -> str | None:
+        """What is wrong with the policy file as it is now; None while nothing is."""
+        return None if self._file is None else self._file.trouble
 
     def look(self) -> None:
         """Reads again what has changed."""

@@ -23,6 +23,13 @@ OPTIONS: Final = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
 )
 
+WITH_TLS: Final = (
+    # A certificate is looked at when a connection begins, so none lasts for ever. gRPC's clients open the next one
+    # before they leave this one: no unary call notices, and a stream has ten minutes.
+    ("grpc.max_connection_age_ms", 3_600_000),
+    ("grpc.max_connection_age_grace_ms", 600_000),
+)
+
 LAME_DUCK: Final = 0.25
 """Seconds in which a server that stops still answers what has reached it: gRPC cuts off what no handler has yet."""
 
@@ -46,10 +53,11 @@ class RpcServer:
         """With `security` every connection is mutual TLS, and every call passes its guard."""
         self._names: tuple[str, ...] = ()
         self._security = security
+        self._looking: asyncio.Task[None] | None = None
         if security is None:
             self._server = grpc.aio.server(options=OPTIONS)
         else:
-            self._server = grpc.aio.server(options=OPTIONS, interceptors=(security.guard,))
+            self._server = grpc.aio.server(options=(*OPTIONS, *WITH_TLS), interceptors=(security.guard,))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
@@ -77,10 +85,23 @@ class RpcServer:
         except RuntimeError as error:
             raise PortTaken(f"cannot listen on {address}: somebody else does") from error
 
+    def look_again(self) -> None:
+        """Reads certificate, authorities and policy again where they have changed."""
+        if self._security is not None:
+            self._security.look()
+
+    def warn_of_security(self, warn: Callable[[str, Callable[[], str | None]], None]) -> None:
+        """Hands on, by name, what tells of trouble with certificate and policy."""
+        if self._security is not None:
+            warn("certificate", self._security.certificate_trouble)
+            warn("policy", self._security.policy_trouble)
+
     async def start(self) -> None:
         """Begins to take calls."""
         await self.set_serving(False)
         await self._server.start()
+        if self._security is not None:
+            self._looking = asyncio.create_task(self._security.keep_looking(), name="security")
 
     async def set_serving(self, serving: bool) -> None:
         """What health says of the server and each of its services."""
@@ -90,6 +111,8 @@ class RpcServer:
 
     async def stop(self, grace: float) -> None:
         """Takes no more calls, and gives those under way `grace` seconds; 0 cuts them off at once."""
+        if self._looking is not None:
+            self._looking.cancel()
         await self._health.enter_graceful_shutdown()
         if grace > 0:
             await asyncio.sleep(LAME_DUCK)

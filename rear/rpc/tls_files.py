@@ -47,6 +47,7 @@ class Material:
     key_pem: bytes
     ca_pem: bytes
     identity: str
+    not_before: datetime
     not_after: datetime
 
 
@@ -57,7 +58,7 @@ def read_material(files: TlsFiles, now: datetime) -> Material:
     _certificates(files.ca, ca_pem)
     leaf = chain[0]
     if _public_bytes(_private_key(files.key, key_pem).public_key()) != _public_bytes(leaf.public_key()):
-        raise TlsError(f"{files.key} is not the key of the certificate {files.cert}: give the pair that belongs together")
+        raise TlsError(f"{files.key} is not the key of the certificate {files.cert}: give a matching pair")
     if leaf.not_valid_after_utc <= now:
         raise TlsError(f"the certificate {files.cert} expired at {_moment(leaf.not_valid_after_utc)}: renew it")
     if leaf.not_valid_before_utc > now:
@@ -66,7 +67,7 @@ def read_material(files: TlsFiles, now: datetime) -> Material:
         identity = sole_identity(uri_sans(leaf))
     except NoIdentity as error:
         raise TlsError(f"{files.cert}: {error}") from None
-    return Material(cert_pem, key_pem, ca_pem, identity, leaf.not_valid_after_utc)
+    return Material(cert_pem, key_pem, ca_pem, identity, leaf.not_valid_before_utc, leaf.not_valid_after_utc)
 
 
 def uri_sans(certificate: x509.Certificate) -> tuple[str, ...]:
@@ -97,6 +98,13 @@ class WatchedMaterial:
         self._lock = threading.Lock()
         self._signature = _signature(files)
         self._material = self._checked()
+        self.trouble: str | None = None
+        """Why the files as they are now cannot be used; None while they can."""
+
+    @property
+    def newest(self) -> Material:
+        """What the last look found, without another."""
+        return self._material
 
     def current(self) -> Material:
         """The newest usable material: the same object for as long as nothing has changed."""
@@ -112,8 +120,10 @@ class WatchedMaterial:
         try:
             material = self._checked()
         except TlsError as error:
-            log.error("changed TLS files cannot be used; those from before stay", because=str(error))
+            self.trouble = str(error)
+            log.error("changed TLS files cannot be used; those from before stay", because=self.trouble)
             return
+        self.trouble = None
         if material != self._material:
             self._material = material
             log.info(
