@@ -80,7 +80,7 @@ def refuses_at_once() -> None:
 def reads_stale_tables() -> None:
     """A contract is read from the tables, which are behind, and said to be of now."""
 
-    async def stale(self: ContractManager, key: str, *, caller: str) -> Answered:
+    async def stale(self: ContractManager, key: str, *, owner: str | None) -> Answered:
         found = self._provider.archive.contract(key)
 
         def decide(now: Instant) -> Decision[tuple[Contract, Instant]]:
