@@ -17,6 +17,7 @@ from rear.domain.state import State
 from rear.ledger.commit import Committed, Identity
 from rear.ledger.external import NatsServers
 from rear.ledger.opening import Tip, become_writer
+from rear.ledger.scrub import Pace, Scrub
 from rear.ledger.sources import Clock, Ids, RandomIds, SystemClock
 from rear.ledger.store import StateDirectory, Store, open_store
 from rear.ledger.writer import Writer
@@ -61,6 +62,7 @@ class NodeSettings:
     servers: NatsServers | None = None
     """Who keeps the ledger; None for an embedded server."""
     security: SecuritySettings | None = None
+    scrub: Pace = field(default_factory=Pace)
 
     @property
     def provider_id(self) -> str:
@@ -146,6 +148,7 @@ class Node:
         failpoints.reach("node.before_serving")
         self._gate.open()
         self.readiness.become(Role.WRITER)
+        self._scrub_ledger()
         log.info("serving", endpoint=self.endpoint, provider=self.settings.provider_id)
 
     def look_again(self) -> None:
@@ -255,6 +258,16 @@ class Node:
                 ),
             ]
         )
+
+    def _scrub_ledger(self) -> None:
+        writer, path = self.writer, StateDirectory(self.settings.state).scrub
+        scrub = Scrub(
+            self.store.stream, path, writer.state.service.log_id, lambda: writer.tip[0], pace=self.settings.scrub
+        )
+        self.readiness.warn("scrub", lambda: scrub.trouble)
+        self.readiness.tell("scrub", lambda: scrub.record.sequence)
+        scrub.start()
+        self._stack.push_async_callback(scrub.stop)
 
     def _written(self, batch: Sequence[Committed]) -> None:
         forget_ended(self.writer.state, batch)

@@ -17,6 +17,7 @@ from nodes.inventory import load_inventory
 from nodes.machine import this_machine
 from nodes.nats_options import nats_options
 from nodes.pool_spec import PoolSpec
+from nodes.scrub_options import scrub_options
 from nodes.server import Node, NodeSettings
 from rear import failpoints
 from rear.command.logs import configure
@@ -27,6 +28,7 @@ from rear.documents import DocumentError
 from rear.domain.refusals import Refusal
 from rear.ledger.errors import LedgerError
 from rear.ledger.external import NatsServers
+from rear.ledger.scrub import Pace
 from rear.ledger.store import SERVICE_NAME
 from rear.process import run
 from rear.rpc.security import SecuritySettings
@@ -71,6 +73,7 @@ class CannotStart(click.ClickException):
 )
 @click.option("--every", type=click.IntRange(1), default=1, help="Take every N-th machine of a CSV inventory only.")
 @nats_options
+@scrub_options
 @click.option("--ready-file", type=click.Path(path_type=Path, dir_okay=False), hidden=True)
 @click.option(
     "--log-format",
@@ -88,6 +91,8 @@ def role(
     policy: Path | None,
     inventory: Path | None,
     every: int,
+    scrub_rate: int,
+    scrub_every: float,
     ready_file: Path | None,
     log_format: str,
     servers: NatsServers | None,
@@ -102,7 +107,16 @@ def role(
     security = _security(policy)
     host, port = _address(listen, insecure_any_address or security is not None)
     pools = _read_inventory(inventory, domain, every)
-    settings = NodeSettings(name, domain, state, host, port, servers=servers, security=security)
+    settings = NodeSettings(
+        name,
+        domain,
+        state,
+        host,
+        port,
+        servers=servers,
+        security=security,
+        scrub=Pace(scrub_rate, scrub_every),
+    )
     try:
         run(_serve(settings, pools, ready_file))
     except (LedgerError, PortTaken, Refusal, TlsError, DocumentError, OSError) as error:

@@ -1,7 +1,8 @@
-"""`rear ledger`: verifies the ledger of a stopped service, and accepts what was lost of it."""
+"""`rear ledger`: verifies a service's ledger, tells what its scrub found, and accepts what was lost of it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -14,13 +15,14 @@ from rear.ledger.commit import Identity
 from rear.ledger.mending import Accepted
 from rear.ledger.mending import accept_loss as accept
 from rear.ledger.reader import read_proved
+from rear.ledger.scrub_record import ScrubRecord, read_scrub
 from rear.ledger.sources import RandomIds, SystemClock
 from rear.ledger.store import StateDirectory, Store
 
 
 @click.group()
 def ledger() -> None:
-    """Verify a service's ledger; accept what was lost of it."""
+    """Verify a service's ledger; ask what its scrub found; accept what was lost of it."""
 
 
 @ledger.command()
@@ -43,6 +45,44 @@ def verify(state: Path) -> None:
         write_json({"sequence": sequence, "hash": hash})
     else:
         click.echo(f"{sequence} events hash, up to {hash}; the anchor agrees")
+
+
+@ledger.command("scrub-status")
+@state_option
+@common_options
+def scrub_status(state: Path) -> None:
+    """Say how far the background scrub is and what it found, also while the service runs. Exit code 1 for damage."""
+    path = StateDirectory(state).scrub
+    record = read_scrub(path)
+    if record is None:
+        raise click.ClickException(f"{path} says nothing: the service has not scrubbed its ledger yet")
+    if settings().json:
+        write_json(
+            {
+                "sequence": record.sequence,
+                "finished": record.finished.isoformat() if record.finished else None,
+                "proved": record.proved,
+                "damage": [{"first": one.first, "last": one.last, "flaw": one.flaw.value} for one in record.damage],
+            }
+        )
+    else:
+        for line in _scrubbed(record):
+            click.echo(line)
+    if record.damage:
+        raise SystemExit(1)
+
+
+def _scrubbed(record: ScrubRecord) -> Iterator[str]:
+    if record.finished is None:
+        yield "the ledger has not been read to its end yet"
+    else:
+        yield f"the ledger was read to its end, {record.proved}, on {record.finished:%Y-%m-%d %H:%M:%S} UTC"
+    if record.sequence:
+        yield f"a reading is under way, at {record.sequence}"
+    for one in record.damage:
+        yield f"damaged at {one}"
+    if not record.damage:
+        yield "no damage was found"
 
 
 @ledger.command("accept-loss")

@@ -27,6 +27,14 @@ class LedgerDamaged(LedgerError):
     """What the ledger holds is not what it must hold: shorter, different, with a gap, or not readable."""
 
 
+class EventLost(LedgerDamaged):
+    """An event that must be there is missing, or cannot be read; `sequence` is its place."""
+
+    def __init__(self, message: str, sequence: int) -> None:
+        super().__init__(message)
+        self.sequence = sequence
+
+
 class LedgerMissing(LedgerDamaged):
     """There is no stream of that name."""
 

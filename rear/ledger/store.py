@@ -107,8 +107,13 @@ class StateDirectory:
         return self.path / "lock"
 
     @property
+    def scrub(self) -> Path:
+        """The file that says how far the scrub is and what it found."""
+        return self.path / "scrub.json"
+
+    @property
     def tables(self) -> Path:
-        """The tables' file: the only one that may be deleted."""
+        """The tables' file, which may be deleted."""
         return self.path / "tables.sqlite"
 
 

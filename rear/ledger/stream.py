@@ -17,6 +17,7 @@ from rear.ledger.client import (
 )
 from rear.ledger.connection import Connection
 from rear.ledger.errors import (
+    EventLost,
     LedgerDamaged,
     LedgerError,
     LedgerMissing,
@@ -290,6 +291,17 @@ class EventStream:
             following = found[-1].sequence + 1
             yield found
 
+    async def part(self, start: int, end: int) -> list[Stored]:
+        """What stands from `start` to `end`, as much of it as one answer holds, but at least the first message.
+
+        `end` is a sequence that the stream is known to have. Raises EventLost where `start` is missing.
+        """
+        return await self._contiguous(await self._page({"seq": start, "batch": end - start + 1}), start, end)
+
+    async def next_of(self, subject: str, start: int) -> Stored | None:
+        """The first message of `subject` (with wildcards) at `start` or later, from the replica that leads."""
+        return await self._get_from_leader({"seq": start, "next_by_subj": subject})
+
     async def last_of(self, subject: str) -> Stored | None:
         """The last message of `subject`, which may have wildcards, from the replica that leads; None for none."""
         return await self._get_from_leader({"last_by_subj": subject})
@@ -299,7 +311,7 @@ class EventStream:
         return 0 if last is None else last.sequence
 
     async def _next_from_leader(self, start: int, subject: str, tip: int) -> Stored:
-        found = await self._get_from_leader({"seq": start, "next_by_subj": subject})
+        found = await self.next_of(subject, start)
         if found is None:
             raise self._missing(tip, tip)
         return found
@@ -318,10 +330,11 @@ class EventStream:
             raise self._missing(start, tip)
         return [first]
 
-    def _missing(self, sequence: int, tip: int) -> LedgerDamaged:
-        return LedgerDamaged(
+    def _missing(self, sequence: int, tip: int) -> EventLost:
+        return EventLost(
             f"stream {self.name}: message {sequence} is missing or cannot be read, but the stream goes up to "
-            f"{tip}: restore the store from a copy, or accept the loss with `rear ledger accept-loss`"
+            f"{tip}: restore the store from a copy that has it",
+            sequence,
         )
 
     async def _page(self, request: dict[str, Any]) -> list[Stored]:

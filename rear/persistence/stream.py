@@ -5,8 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 
-from rear.ledger.errors import LedgerDamaged
-from rear.ledger.message import Stored
+from rear.ledger.errors import EventLost
 from rear.ledger.stream import EventStream
 from rear.persistence.messages import Guarded, guarded_frames
 
@@ -30,12 +29,9 @@ class RecordStream(EventStream):
             len(messages), lambda limit: guarded_frames(messages, batch, limit), "where they belong", timeout
         )
 
-    async def next_of(self, subject: str, start: int) -> Stored | None:
-        """The first message of `subject` at `start` or later, from the replica that leads."""
-        return await self._get_from_leader({"seq": start, "next_by_subj": subject})
-
-    def _missing(self, sequence: int, tip: int) -> LedgerDamaged:
-        return LedgerDamaged(
+    def _missing(self, sequence: int, tip: int) -> EventLost:
+        return EventLost(
             f"stream {self.name}: message {sequence} is missing or cannot be read, but the stream goes up to {tip}: "
-            "restore the server's store from a copy"
+            "restore the server's store from a copy",
+            sequence,
         )
