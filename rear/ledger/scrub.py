@@ -25,8 +25,8 @@ from rear.ledger.stream import EventStream
 
 log = structlog.get_logger(__name__)
 
-PART: Final = 100
-"""Events that are read and hashed at once: one or two milliseconds of the loop."""
+PART: Final = 50
+"""Events that are read and hashed at once: a millisecond of the loop."""
 
 MOST: Final = 1_000
 """Findings that are kept."""
@@ -42,7 +42,7 @@ RETRY_PAUSE: Final = 1.0
 class Pace:
     """How fast the scrub goes, in events a second (0: not at all), and how long it rests after the end, in seconds."""
 
-    rate: int = 1_000
+    rate: int = 500
     rest: float = 86_400.0
 
 
