@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import nats.errors
 import structlog
@@ -24,6 +24,10 @@ from nats.aio.msg import Msg
 from rear import failpoints
 
 log = structlog.get_logger(__name__)
+
+PING_EVERY: Final = 1
+"""Seconds between pings. A connection that went silent is found dead after one more than UNANSWERED_PINGS."""
+UNANSWERED_PINGS: Final = 2
 
 Take = Callable[[bytes, bytes], bool]
 """Takes one reply (raw header block, payload) and tells whether it was the last."""
@@ -185,6 +189,6 @@ def connect_options(name: str, wait: float, failures: list[Exception]) -> dict[s
         "connect_timeout": wait,
         "max_reconnect_attempts": 1,
         "reconnect_time_wait": 0,
-        "ping_interval": 5,
-        "max_outstanding_pings": 2,
+        "ping_interval": PING_EVERY,
+        "max_outstanding_pings": UNANSWERED_PINGS,
     }

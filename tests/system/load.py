@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+from rear.domain.window import SECOND
 from rear.rpc.client import Client
 from rear.rpc.refused import Refused, Unreachable
 from rear.v1.contract_pb2 import Contract
@@ -28,7 +29,7 @@ from tests.system.asking import cancel, get, in_seconds, purchase, reserve
 from tests.system.evidence import Ledger
 
 EXPECTED_REFUSALS: Final = {"CAPACITY_EXCEEDED", "TTP_PASSED", "REVISION_MISMATCH", "WRONG_STATE"}
-PATIENCE: Final = 60.0
+PATIENCE: Final = 180.0
 """Seconds that a buyer repeats a request for which there is no answer."""
 
 Request = ReserveFlavourRequest | PurchaseFlavourRequest | CancelContractRequest
@@ -42,6 +43,8 @@ class History:
 
     calls: list[Call] = field(default_factory=list)
     """Every attempt at every call, for the checker."""
+    expected: set[str] = field(default_factory=lambda: set(EXPECTED_REFUSALS))
+    """Reasons of refusals that a buyer takes; any other is raised."""
     granted: list[tuple[Request, Contract]] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     read: int = 0
@@ -50,9 +53,9 @@ class History:
     cut: int = 0
     """Of these, those that had got no answer at first."""
 
-    def check(self, ledger: Ledger, listed: list[Contract]) -> None:
+    def check(self, ledger: Ledger, listed: list[Contract], *, skew: float = 0.0) -> None:
         """Every answer is explained by the ledger; and what is listed in the end is what was granted, or later."""
-        print(check(self.calls, ledger.recorded))
+        print(check(self.calls, ledger.recorded, skew=round(skew * SECOND)))
         final = {found.contract_id: found for found in listed}
         assert len(final) == len(listed), "a contract is listed twice"
         for request, answer in self.granted:
@@ -144,7 +147,7 @@ class Buyer:
         try:
             response = await verb(self._client, request)
         except Refused as refusal:
-            if refusal.reason not in EXPECTED_REFUSALS:
+            if refusal.reason not in self._history.expected:
                 raise
             self._history.refused[refusal.reason] += 1
             return None

@@ -1,0 +1,89 @@
+"""What every fault from outside has in common: said clearly, not ready, nothing wrong answered, whole afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from rear.rpc.client import Client
+from rear.rpc.refused import CallFailed
+from tests.checker import RecordingClient
+from tests.system.asking import reserve
+from tests.system.evidence import agreeing, digests
+from tests.system.load import History
+from tests.system.node_process import NodeProcess
+from tests.waiting import eventually
+
+LASTING: Final = float(os.environ.get("REAR_OUTAGE", "5"))
+"""Seconds that a fault lasts; `make soak` asks for a minute."""
+OPEN_ENDED: Final = {"OUTCOME_PENDING", "LEDGER_UNAVAILABLE", "NOT_READY", "NOT_WRITER", ""}
+"""What a caller may be told while nothing can be written; nothing at all where no answer comes."""
+
+
+async def serving(node: NodeProcess) -> bool:
+    """What grpc.health.v1 says of the node; False where it does not answer."""
+    async with grpc.aio.insecure_channel(node.endpoint) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        with suppress(grpc.aio.AioRpcError):
+            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=1)
+            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+    return False
+
+
+async def until_serving(node: NodeProcess, wanted: bool, within: float) -> float:
+    """Waits until health says so; returns after how many seconds."""
+    began = time.monotonic()
+    while await serving(node) is not wanted:
+        assert time.monotonic() - began < within, f"health is not {wanted} within {within} s"
+        await asyncio.sleep(0.05)
+    return time.monotonic() - began
+
+
+async def answers_in_time(endpoint: str, history: History, deadline: float = 1.0) -> str:
+    """Asks for a change while nothing can be written; returns the reason of an answer that comes by the deadline."""
+    began = time.monotonic()
+    probe = RecordingClient(endpoint, history.calls, name="probe", timeout=deadline, patience=0)
+    async with probe as client:
+        with pytest.raises(CallFailed) as failed:
+            await client.reserve_flavour(reserve("spare-1", cores=0.5))
+    took, failure = time.monotonic() - began, failed.value
+    assert took < deadline + 1.0, f"an answer took {took:.1f} s with a deadline of {deadline} s"
+    assert failure.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED), str(failure)
+    assert failure.reason in OPEN_ENDED, str(failure)
+    return failure.reason or failure.code.name
+
+
+async def answers_more(history: History, count: int = 40, within: float = 60.0) -> None:
+    """Returns once the buyers have that many more OKs."""
+    goal = len(history.granted) + count
+    await eventually(lambda: len(history.granted) >= goal, within)
+
+
+async def whole_again(node: NodeProcess, history: History, scratch: Path, *, skew: float = 0.0) -> None:
+    """Every answer is explained, and the tables are what the ledger says. Ends the node."""
+    async with Client(node.endpoint, patience=20) as client:
+        ledger, listed = await agreeing(client)
+    history.check(ledger, listed, skew=skew)
+    assert node.terminate() == 0
+    kept, rebuilt = await digests(node.state, scratch)
+    assert kept == rebuilt
+
+
+def logged(node: NodeProcess, event: str) -> list[dict[str, Any]]:
+    """The node's log entries of one event."""
+    found = []
+    for line in node.log.read_text(errors="replace").splitlines():
+        with suppress(ValueError):
+            entry = json.loads(line)
+            if entry.get("event") == event:
+                found.append(entry)
+    return found
