@@ -27,6 +27,7 @@ from rear.managers.provider import Provider
 from rear.managers.rear import RearManager, Reconciled
 from rear.managers.timekeeper import Timekeeper
 from rear.managers.timers import Timers
+from rear.operations.instrument import Instrument, Parts
 from rear.projections.feed import TablesFeed
 from rear.projections.rebuild import Replayed, forget_ended
 from rear.projections.tables import Standing, Tables, TablesError
@@ -100,6 +101,8 @@ class Node:
         self.settings = settings
         self.endpoint = ""
         self.readiness = Readiness()
+        self.instruments: list[Instrument] = []
+        """What looks into the node; to be added before it opens."""
         self.writer: Writer
         self.tables: Tables
         self.feed: TablesFeed
@@ -160,7 +163,7 @@ class Node:
         secured = self.settings.security
         security = None if secured is None else Security(secured, self.settings.provider_id)
         self._callers = Anonymous(self.settings.domain) if security is None else security.callers
-        self._server = RpcServer(security)
+        self._server = RpcServer(security, [one.around for one in self.instruments])
         port = self._server.bind(f"{self.settings.host}:{self.settings.port}")
         self.endpoint = f"{self.settings.host}:{port}"
         self._stack.push_async_callback(self._server.stop, 0)
@@ -239,6 +242,8 @@ class Node:
         self.timekeeper = Timekeeper(provider)
         self._rear = RearManager(provider)
         writer.listeners += [provider, self.feed, self._signal]
+        for one in self.instruments:
+            one.attach(Parts(writer, self.feed, provider.timers, self.store))
         discovery = DiscoveryServicer(DiscoveryManager(provider), provider, self.endpoint, gate)
         contracts = ContractServicer(self.contracts, provider, self._callers, gate)
         audit = AuditServicer(self.store.stream, provider, self.settings.name, self._signal, gate)

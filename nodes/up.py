@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import re
 import signal
@@ -20,6 +19,7 @@ from nodes.pool_spec import PoolSpec
 from nodes.scrub_options import scrub_options
 from nodes.server import Node, NodeSettings
 from rear import failpoints
+from rear.command.addresses import is_loopback, read_address
 from rear.command.logs import configure
 from rear.command.output import progress_bar
 from rear.command.settings import settings as chosen
@@ -30,6 +30,8 @@ from rear.ledger.errors import LedgerError
 from rear.ledger.external import NatsServers
 from rear.ledger.scrub import Pace
 from rear.ledger.store import SERVICE_NAME
+from rear.operations.options import view_options
+from rear.operations.watching import OperationsPortTaken, View, watched
 from rear.process import run
 from rear.rpc.security import SecuritySettings
 from rear.rpc.server import PortTaken
@@ -82,6 +84,7 @@ class CannotStart(click.ClickException):
     show_default=True,
     help="Structured logs on stderr; auto is text on a terminal.",
 )
+@view_options
 def role(
     name: str,
     domain: str,
@@ -96,6 +99,7 @@ def role(
     ready_file: Path | None,
     log_format: str,
     servers: NatsServers | None,
+    view: View,
 ) -> None:
     """Start a node that offers resource pools and sells them, until SIGTERM or Ctrl-C."""
     configure(log_format, "INFO")
@@ -118,27 +122,33 @@ def role(
         scrub=Pace(scrub_rate, scrub_every),
     )
     try:
-        run(_serve(settings, pools, ready_file))
-    except (LedgerError, PortTaken, Refusal, TlsError, DocumentError, OSError) as error:
+        run(_serve(settings, pools, ready_file, view))
+    except (LedgerError, PortTaken, OperationsPortTaken, Refusal, TlsError, DocumentError, OSError) as error:
         raise CannotStart(str(error)) from error
 
 
-async def _serve(settings: NodeSettings, pools: Sequence[PoolSpec] | None, ready_file: Path | None) -> None:
+async def _serve(settings: NodeSettings, pools: Sequence[PoolSpec] | None, ready_file: Path | None, view: View) -> None:
+    node = Node(settings)
+    with watched(view, settings.provider_id, node.readiness, node.instruments):
+        await _run(node, pools, ready_file)
+
+
+async def _run(node: Node, pools: Sequence[PoolSpec] | None, ready_file: Path | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if settings.security is not None:
+    if node.settings.security is not None:
         loop.add_signal_handler(signal.SIGHUP, lambda: None)  # everything is read at the start in any case
-    starting = asyncio.ensure_future(_start(settings, pools))
+    starting = asyncio.ensure_future(_start(node, pools))
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
         return
-    node = await starting
-    if settings.security is not None:
+    await starting
+    if node.settings.security is not None:
         loop.add_signal_handler(signal.SIGHUP, node.look_again)
     try:
         _announce(node, ready_file)
@@ -147,8 +157,9 @@ async def _serve(settings: NodeSettings, pools: Sequence[PoolSpec] | None, ready
         await node.__aexit__(None, None, None)
 
 
-async def _start(settings: NodeSettings, pools: Sequence[PoolSpec] | None) -> Node:
-    node = await Node(settings).__aenter__()
+async def _start(node: Node, pools: Sequence[PoolSpec] | None) -> None:
+    settings = node.settings
+    await node.__aenter__()
     try:
         if pools is None and not node.writer.state.pools:
             pools = (this_machine(settings.name, owner_domain=settings.domain, disk=settings.state),)
@@ -158,7 +169,6 @@ async def _start(settings: NodeSettings, pools: Sequence[PoolSpec] | None) -> No
     except BaseException:
         await node.__aexit__(None, None, None)
         raise
-    return node
 
 
 async def _take(node: Node, pools: Sequence[PoolSpec]) -> None:
@@ -188,25 +198,14 @@ def _security(policy: Path | None) -> SecuritySettings | None:
 
 
 def _address(listen: str, anywhere: bool) -> tuple[str, int]:
-    host, colon, port = listen.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
-        raise click.BadParameter("use HOST:PORT, such as 127.0.0.1:7400", param_hint="--listen")
-    if not anywhere and not _is_loopback(host):
+    host, port = read_address(listen, "--listen")
+    if not anywhere and not is_loopback(host):
         raise click.BadParameter(
             f"{host} is not loopback, and there is no TLS: everybody who reaches it could reserve; "
             "give --tls-cert, --tls-key and --tls-ca, or add --insecure-any-address if that is wanted",
             param_hint="--listen",
         )
-    return host, int(port)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    return host, port
 
 
 def _read_inventory(inventory: Path | None, domain: str, every: int) -> Sequence[PoolSpec] | None:

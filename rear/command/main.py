@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from rear.command import failures
 from rear.command.settings import Settings, common_options
@@ -49,6 +50,8 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "tables": LazyCommand("rear.command.tables:tables", "Look at a service's tables, digest and rebuild them."),
     "pki": LazyCommand("rear.command.pki:pki", "Certificates for development."),
     "ledger": LazyCommand("rear.command.ledger:ledger", "Verify a service's ledger; accept what was lost of it."),
+    "status": LazyCommand("rear.command.status:status", "Whether a service is ready, and why it is not."),
+    "completion": LazyCommand("rear.command.completion:completion", "Make a shell complete this command."),
 }
 """Every subcommand, in the order of --help."""
 
@@ -76,6 +79,13 @@ class LazyGroup(click.Group):
         except BrokenPipeError:
             failures.close_quietly()
             ctx.exit(failures.BROKEN_PIPE)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Options, and the subcommands, without importing them."""
+        names = [
+            CompletionItem(name, help=lazy.help) for name, lazy in self._lazy.items() if name.startswith(incomplete)
+        ]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of subcommands, without importing them."""

@@ -57,3 +57,31 @@ class Identity:
 
     service: str
     source: str
+
+
+class Mark(Protocol):
+    """Stands for one command while it is decided and waits, to whoever follows it."""
+
+    def decided(self) -> None:
+        """It is decided, and waits for its batch."""
+        ...
+
+
+@value
+class Timing:
+    """One batch: what it held, and when (`time.perf_counter`) it began, was acknowledged, and was anchored."""
+
+    commands: int
+    events: int
+    marks: Sequence[Mark]
+    began: float
+    appended: float
+    anchored: float
+
+
+class CommitObserver(Protocol):
+    """Is told of each batch with events that has become durable, before its callers are answered."""
+
+    def timed(self, timing: Timing) -> None:
+        """Takes notice. Must not block."""
+        ...

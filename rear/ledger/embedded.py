@@ -64,6 +64,8 @@ class EmbeddedServer:
         self._reserve = reserve
         self._lock: int | None = None
         self._process: NatsProcess | None = None
+        self.restarts = 0
+        """Counts how often the server was started anew."""
         self._ready = False
         self._restart_asked: asyncio.Future[None] | None = None
         self._nudge = asyncio.Event()
@@ -88,6 +90,11 @@ class EmbeddedServer:
     def pid(self) -> int | None:
         """The server's process id while it runs."""
         return self._process.pid if self._process is not None else None
+
+    @property
+    def room(self) -> int:
+        """Bytes that are free on the disk of the store."""
+        return self._room()
 
     def admit(self) -> None:
         """Raises LedgerUnavailable where the disk has too little room for another batch.
@@ -201,6 +208,7 @@ class EmbeddedServer:
             while not await self._launched():
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LAST_PAUSE)
+            self.restarts += 1
             asked, self._restart_asked = self._restart_asked, None
             if asked is not None:
                 asked.set_result(None)

@@ -44,6 +44,8 @@ class Landing:
         """What is wrong just now."""
         self.open_ended = False
         """Whether something was sent of which it is not known whether it landed."""
+        self.unknown_outcomes = 0
+        """Counts how often it was not known whether what was sent had landed."""
         self._stream = stream
         self._epoch = epoch
         self._torn_since = 0
@@ -69,6 +71,7 @@ class Landing:
                 await self._stream.append(messages, self.tip, timeout=APPEND_TIMEOUT, sent=sent)
             except OutcomeUnknown as error:
                 unknown = True
+                self.unknown_outcomes += 1
                 self.note(f"the outcome of a commit is not known yet: {error}")
                 await asyncio.sleep(RETRY_PAUSE)
             except LedgerUnavailable as error:

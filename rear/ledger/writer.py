@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Final, TypeVar, cast
 
 import structlog
@@ -21,7 +22,17 @@ from rear.domain.refusals import InvalidField, OutcomePending, TryAgain
 from rear.domain.state import State, Step
 from rear.domain.window import SECOND, Duration, Instant
 from rear.ledger.anchor import Anchor, AnchorPoint
-from rear.ledger.commit import CommitListener, Committed, Decide, Decision, Identity, Outcome
+from rear.ledger.commit import (
+    CommitListener,
+    CommitObserver,
+    Committed,
+    Decide,
+    Decision,
+    Identity,
+    Mark,
+    Outcome,
+    Timing,
+)
 from rear.ledger.errors import LedgerError, LedgerUnavailable
 from rear.ledger.landing import RETRY_PAUSE, Landing, SteppedDown
 from rear.ledger.position import Position
@@ -60,6 +71,7 @@ class _Command:
     refusal: Exception | None = None
     steps: list[Step] = field(default_factory=list)
     messages: list[Outgoing] = field(default_factory=list)
+    mark: Mark | None = None
 
 
 class Writer:
@@ -81,6 +93,9 @@ class Writer:
         """`sequence` and `hash` are the ledger's tip, at which `state` stands."""
         self.state = state
         self.listeners: list[CommitListener] = []
+        self.observers: list[CommitObserver] = []
+        self.mark: Callable[[], Mark | None] | None = None
+        """Asked in each caller's context, before its command is decided, for what stands for it in `Timing`."""
         self._landing = Landing(stream, sequence, lambda: state.service.epoch)
         self._anchor = anchor
         self._identity = identity
@@ -129,6 +144,16 @@ class Writer:
         return Duration(max(0, self.state.last_recorded - self._clock.now()))
 
     @property
+    def waiting(self) -> int:
+        """Commands that wait for the batch in flight."""
+        return len(self._queue)
+
+    @property
+    def unknown_outcomes(self) -> int:
+        """Counts how often it was not known whether what was sent had landed."""
+        return self._landing.unknown_outcomes
+
+    @property
     def unacknowledged(self) -> bool:
         """Whether memory is ahead of the ledger."""
         return bool(self._in_flight or self._queue)
@@ -158,7 +183,11 @@ class Writer:
         elif len(self._queue) >= MAX_WAITING:
             future.set_exception(TryAgain("too many requests wait for the ledger", SECOND))
         else:
+            if self.mark is not None:
+                command.mark = self.mark()
             self._decide(command)
+            if command.mark is not None:
+                command.mark.decided()
             if command.messages or self.unacknowledged or self._must_look(command):
                 self._queue.append(command)
                 self._wake.set()
@@ -293,16 +322,26 @@ class Writer:
     async def _commit(self, batch: list[_Command]) -> None:
         messages = [message for command in batch for message in command.messages]
         if messages:
+            began = perf_counter()
             await self._landing.land(messages)
+            appended = perf_counter()
             self._tip_hash = messages[-1].hash
             point = AnchorPoint(self.state.service.log_id, self._landing.tip, self._tip_hash)
             self._anchoring = asyncio.get_running_loop().run_in_executor(None, self._anchor.write, point)
             await asyncio.shield(self._anchoring)
             failpoints.reach("writer.after_anchor")
             self._landing.confirm()
+            if self.observers:
+                self._observe(batch, len(messages), began, appended)
         elif any(self._must_look(command) for command in batch):
             await self._landing.look()
         self._acknowledge(batch, messages)
+
+    def _observe(self, batch: list[_Command], events: int, began: float, appended: float) -> None:
+        marks = [command.mark for command in batch if command.mark is not None]
+        timing = Timing(len(batch), events, marks, began, appended, perf_counter())
+        for observer in self.observers:
+            observer.timed(timing)
 
     def _acknowledge(self, batch: list[_Command], messages: list[Outgoing]) -> None:
         sequence = self._landing.tip - len(messages)

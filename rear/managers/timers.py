@@ -61,3 +61,7 @@ class Timers:
                 found.append(self._heap[index])
                 look += (2 * index + 1, 2 * index + 2)
         return [contract_id for _, contract_id in sorted(found)]
+
+    def count_overdue(self, now: Instant) -> int:
+        """How many entries are due, also those that no longer hold. Other threads may ask."""
+        return sum(1 for due, _ in self._heap.copy() if due <= now)

@@ -91,8 +91,11 @@ def answered(
 
 
 async def refuse(context: Context, refusal: Refusal) -> NoReturn:
-    """Ends the call with the refusal's status."""
-    await _abort(context, code_of(refusal), status_of(refusal))
+    """Ends the call with the refusal's status. What is raised has the refusal as its cause."""
+    try:
+        await _abort(context, code_of(refusal), status_of(refusal))
+    except grpc.aio.AbortError as aborted:
+        raise aborted from refusal
 
 
 async def fail(context: Context, what: str) -> NoReturn:

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 
 from rear.rpc.answering import LARGEST_RECEIVED
 from rear.rpc.security import Security
+from rear.rpc.surrounding import Around
 from rear.rpc.undecodable import LenientServer
 
 OPTIONS: Final = (
@@ -49,8 +50,12 @@ class Service:
 class RpcServer:
     """One gRPC server: bound first, given its services, then started. Health says when it serves."""
 
-    def __init__(self, security: Security | None = None) -> None:
-        """With `security` every connection is mutual TLS, and every call passes its guard."""
+    def __init__(self, security: Security | None = None, around: Sequence[Around] = ()) -> None:
+        """With `security` every connection is mutual TLS, and every call passes its guard.
+
+        What is `around` stands around the handlers of all services, the last one outermost.
+        """
+        self._around = around
         self._names: tuple[str, ...] = ()
         self._security = security
         self._looking: asyncio.Task[None] | None = None
@@ -65,7 +70,7 @@ class RpcServer:
         """Takes the services, before `start`."""
         self._names = tuple(service.name for service in services)
         for service in services:
-            service.add_to(cast(grpc.aio.Server, LenientServer(self._server)))
+            service.add_to(cast(grpc.aio.Server, LenientServer(self._server, self._around)))
         reflection.enable_server_reflection((*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     def bind(self, address: str) -> int:

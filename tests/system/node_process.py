@@ -78,6 +78,8 @@ class NodeProcess:
         """What its processes find in theirs besides ours."""
         self.launcher: Sequence[str] = ()
         """A command that runs the one that follows, for starts from now on."""
+        self.options: Sequence[str] = ()
+        """Further options of `rear up`."""
         self._inventory = folder / "inventory.yaml"
         self._every = 1
         self._ready = folder / "ready"
@@ -140,6 +142,7 @@ class NodeProcess:
             *("--listen", f"127.0.0.1:{self.port}", "--inventory", str(self._inventory)),
             *("--every", str(self._every)),
             *("--ready-file", str(self._ready), "--log-format", "json"),
+            *self.options,
         ]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

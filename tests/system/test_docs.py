@@ -38,6 +38,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 DOCUMENTS: Final = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 WITH_COMMANDS: Final = ("README.md", "docs/operations.md", "docs/protocol.md")
 PUBLISHED_ENDPOINT: Final = "127.0.0.1:7400"
+PUBLISHED_OPS: Final = "127.0.0.1:7480"
 WITHIN: Final = 100.0
 """Seconds for the commands of one document; they take some ten where nobody else wants the processor."""
 
@@ -148,7 +149,8 @@ def test_commands_end_as_the_document_says(document: str, tmp_path: Path) -> Non
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "REAR_ENDPOINT": endpoint,
     }
-    done = run(script(found).replace(PUBLISHED_ENDPOINT, endpoint), tmp_path, environment)
+    text = script(found).replace(PUBLISHED_ENDPOINT, endpoint).replace(PUBLISHED_OPS, f"127.0.0.1:{fixed_port()}")
+    done = run(text, tmp_path, environment)
     assert done.returncode == 0, done.stdout
 
 

@@ -1,0 +1,25 @@
+"""Addresses to listen on, as they are typed."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import click
+
+
+def read_address(text: str, option: str) -> tuple[str, int]:
+    """The host and port of `HOST:PORT`. Raises BadParameter, which names the option."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
+        raise click.BadParameter("use HOST:PORT, such as 127.0.0.1:7400", param_hint=option)
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,47 @@
+"""The options of a service's command that say what an operator sees of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Final
+
+import click
+
+from rear.command.addresses import is_loopback, read_address
+from rear.operations.watching import View
+
+OPS_VARIABLE: Final = "REAR_OPS"
+
+
+def view_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds --ops and --ops-any-address; the command gets them as `view`."""
+
+    @click.option(
+        "--ops",
+        metavar="HOST:PORT",
+        help="Answer /livez, /readyz and /metrics there, over HTTP; port 0 takes a free one.  [default: off]",
+    )
+    @click.option(
+        "--ops-any-address",
+        is_flag=True,
+        help="Let --ops listen on an address that is not loopback: it has no TLS, and tells everybody how the node is.",
+    )
+    @wraps(command)
+    def with_view(*args: Any, ops: str | None, ops_any_address: bool, **kwargs: Any) -> None:
+        command(*args, view=View(_address(ops, ops_any_address)), **kwargs)
+
+    return with_view
+
+
+def _address(ops: str | None, anywhere: bool) -> tuple[str, int] | None:
+    if ops is None:
+        return None
+    host, port = read_address(ops, "--ops")
+    if not anywhere and not is_loopback(host):
+        raise click.BadParameter(
+            f"{host} is not loopback, and the operations endpoint has no TLS: everybody who reaches it reads how the "
+            "node is; add --ops-any-address if that is wanted",
+            param_hint="--ops",
+        )
+    return host, port
