@@ -17,8 +17,8 @@ from rear.ledger.nats_process import find_binary
 class PlainServer:
     """`nats-server` with JetStream in `folder`, synced at each commit; it dies with the thread that starts it."""
 
-    def __init__(self, folder: Path, *, more: str = "") -> None:
-        """`more` goes into its configuration."""
+    def __init__(self, folder: Path, *, sync: str = "always", more: str = "") -> None:
+        """`sync` is its sync_interval; `more` goes into its configuration."""
         folder.mkdir(parents=True, exist_ok=True)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -28,7 +28,7 @@ class PlainServer:
         self._log = folder / "nats.log"
         self._config.write_text(
             f'host: "127.0.0.1"\nport: {self.port}\nlog_file: "{self._log}"\n'
-            f'jetstream {{ store_dir: "{folder / "store"}", sync_interval: always }}\n{more}\n'
+            f'jetstream {{ store_dir: "{folder / "store"}", sync_interval: {sync} }}\n{more}\n'
         )
         self._process: subprocess.Popen[bytes] | None = None
 
