@@ -29,7 +29,7 @@ from rear.managers.timekeeper import Timekeeper
 from rear.managers.timers import Timers
 from rear.operations.instrument import Instrument, Parts
 from rear.projections.feed import TablesFeed
-from rear.projections.rebuild import Replayed, forget_ended
+from rear.projections.rebuild import Replayed, forget_ended, rebuild
 from rear.projections.tables import Standing, Tables, TablesError
 from rear.readiness import Readiness, Role
 from rear.rpc.audit_service import AuditServicer, CommitSignal
@@ -196,8 +196,7 @@ class Node:
             return await self._fence(*await self._load())
         except TablesError as error:  # in a row that was read late, for an event that came after it
             log.warning("the tables are rebuilt", because=str(error))
-        self.tables.begin_anew()
-        return await self._fence(State(), Tip())
+        return await self._fence(*await self._rebuilt())
 
     async def _fence(self, state: State, tip: Tip) -> Writer:
         return await become_writer(
@@ -216,16 +215,21 @@ class Node:
         """The state at the tables' position; from nothing where they are lost, damaged, or not this ledger's."""
         try:
             standing = self.tables.standing()
-            if not standing.sequence or await self._follows(standing):
+            if await self._follows(standing):
                 return self.tables.load(), Tip(standing.sequence, standing.hash)
-            because = "they do not follow from this ledger"
+            because = "there are none" if not standing.sequence else "they do not follow from this ledger"
         except TablesError as error:
             because = str(error)
         log.warning("the tables are rebuilt", because=because)
-        self.tables.begin_anew()
-        return State(), Tip()
+        return await self._rebuilt()
+
+    async def _rebuilt(self) -> tuple[State, Tip]:
+        tip = await rebuild(self.store.stream, self.tables)
+        return self.tables.load(), tip
 
     async def _follows(self, standing: Standing) -> bool:
+        if not standing.sequence:
+            return await self.store.stream.tip() == 0
         stored = await self.store.stream.get(standing.sequence)
         return stored is not None and stored.hash == standing.hash
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import Enum
 
 from rear.domain.events import AllocationCreated, AllocationEvent, AllocationReleased, AllocationSide, Cause
@@ -34,6 +33,11 @@ class Allocation:
     state: AllocationState
     updated_at: Instant
 
+    @property
+    def stands(self) -> bool:
+        """Whether it stands for resources that are held."""
+        return self.state is not AllocationState.RELEASED
+
 
 def allocation_id(contract_id: str, side: AllocationSide) -> str:
     """`<contract>-<side>`: there is one on each side of a contract."""
@@ -44,24 +48,30 @@ def evolve(allocation: Allocation | None, event: AllocationEvent) -> Allocation:
     """The allocation after `event`. Pure."""
     if isinstance(event, AllocationCreated):
         return Allocation(
-            id=event.originator_id,
-            version=event.originator_version,
-            contract_id=event.contract_id,
-            side=event.side,
-            pool_id=event.pool_id,
-            window=event.window,
-            quantities=event.quantities,
-            units=event.units,
-            state=AllocationState.INACTIVE,
-            updated_at=event.cause.at,
+            event.originator_id,
+            event.originator_version,
+            event.contract_id,
+            event.side,
+            event.pool_id,
+            event.window,
+            event.quantities,
+            event.units,
+            AllocationState.INACTIVE,
+            event.cause.at,
         )
     if allocation is None:
         raise ValueError("an allocation's first event must be AllocationCreated")
-    return replace(
-        allocation,
-        version=event.originator_version,
-        state=AllocationState.RELEASED,
-        updated_at=event.cause.at,
+    return Allocation(
+        allocation.id,
+        event.originator_version,
+        allocation.contract_id,
+        allocation.side,
+        allocation.pool_id,
+        allocation.window,
+        allocation.quantities,
+        allocation.units,
+        AllocationState.RELEASED,
+        event.cause.at,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from rear.domain import allocation, contract, pool
-from rear.domain.allocation import Allocation, AllocationState
+from rear.domain.allocation import Allocation
 from rear.domain.calendar import PoolCalendar
 from rear.domain.contract import Contract
 from rear.domain.events import (
@@ -87,7 +87,7 @@ class State:
         if isinstance(ended, Contract):
             if not ended.live and self.contracts.get(ended.id) is ended:
                 del self.contracts[ended.id]
-        elif ended.state is AllocationState.RELEASED and self.allocations.get(ended.id) is ended:
+        elif not ended.stands and self.allocations.get(ended.id) is ended:
             del self.allocations[ended.id]
 
     def apply(self, event: AnyEvent) -> Step:

@@ -17,6 +17,7 @@ from rear.domain.events import (
     PoolTermsChanged,
 )
 from rear.domain.pool import Pool
+from rear.domain.state import Service
 from rear.ledger.commit import Committed
 from rear.projections import rows, schema
 from rear.projections.rows import Row
@@ -25,7 +26,7 @@ Statement = tuple[str, list[Row]]
 
 
 @dataclass(slots=True)
-class _PoolChange:
+class PoolChange:
     """A pool as the batch leaves it, with the newest events in it that set its parts."""
 
     pool: Pool
@@ -41,10 +42,10 @@ class _PoolChange:
 
 
 @dataclass(slots=True)
-class _Changes:
-    """What a batch changed, by table."""
+class Changes:
+    """What a batch changed, by table; where rows begin, with the place and the bytes of their first event."""
 
-    pools: dict[str, _PoolChange] = field(default_factory=dict)
+    pools: dict[str, PoolChange] = field(default_factory=dict)
     holds: dict[tuple[str, str], Row | None] = field(default_factory=dict)
     began: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     contracts: dict[str, Contract] = field(default_factory=dict)
@@ -54,7 +55,12 @@ class _Changes:
 
 def statements(committed: Iterable[Committed]) -> list[Statement]:
     """The statements that write what the steps changed, each with its rows; to be executed in order."""
-    changes = _Changes()
+    return _statements(changes_of(committed))
+
+
+def changes_of(committed: Iterable[Committed]) -> Changes:
+    """What the steps changed, each aggregate once, as the last of them left it."""
+    changes = Changes()
     for item in committed:
         after = item.step.after
         if isinstance(after, Pool):
@@ -67,13 +73,27 @@ def statements(committed: Iterable[Committed]) -> list[Statement]:
             changes.allocations[after.id] = after
             if isinstance(item.step.event, AllocationCreated):
                 changes.created[after.id] = (item.sequence, item.payload)
-    return _statements(changes)
+    return changes
 
 
-def _take_pool(changes: _Changes, pool: Pool, item: Committed) -> None:
+def standing_row(last: Committed, service: Service) -> Row:
+    """For PUT_STANDING: the position after a step, with what the service is then."""
+    return (
+        service.log_id,
+        1,
+        last.sequence,
+        last.hash,
+        last.step.event.cause.recorded_at,
+        service.epoch,
+        service.endpoint,
+        service.version,
+    )
+
+
+def _take_pool(changes: Changes, pool: Pool, item: Committed) -> None:
     change = changes.pools.get(pool.id)
     if change is None:
-        change = changes.pools[pool.id] = _PoolChange(pool)
+        change = changes.pools[pool.id] = PoolChange(pool)
     change.pool = pool
     event = item.step.event
     match event:
@@ -92,7 +112,7 @@ def _take_pool(changes: _Changes, pool: Pool, item: Committed) -> None:
         change.offer = item.payload
 
 
-def _statements(changes: _Changes) -> list[Statement]:
+def _statements(changes: Changes) -> list[Statement]:
     pools, began, contracts = changes.pools.values(), changes.began, changes.contracts
     created, allocations = changes.created, changes.allocations
     made: list[Statement] = [

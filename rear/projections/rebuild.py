@@ -16,16 +16,14 @@ from rear.projections.tables import Tables
 class Replayed:
     """Takes replayed batches: writes their rows, and drops what has ended from memory."""
 
-    def __init__(self, tables: Tables, state: State, progress: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(self, tables: Tables, state: State) -> None:
         self._tables = tables
         self._state = state
-        self._progress = progress
 
     def __call__(self, batch: Sequence[Committed]) -> None:
         """Takes one batch."""
         self._tables.write(batch, self._state.service)
         forget_ended(self._state, batch)
-        self._progress(batch[-1].sequence)
 
 
 def forget_ended(state: State, batch: Sequence[Committed]) -> None:
@@ -40,6 +38,14 @@ async def rebuild(stream: EventStream, tables: Tables, progress: Callable[[int],
 
     Raises LedgerDamaged at the first event that does not hash.
     """
-    tables.begin_anew()
     state = State()
-    return await replay(stream, state, Tip(), Replayed(tables, state, progress))
+    with tables.filled_anew() as filling:
+
+        def fill(batch: Sequence[Committed]) -> None:
+            filling.take(batch)
+            forget_ended(state, batch)
+            progress(batch[-1].sequence)
+
+        tip = await replay(stream, state, Tip(), fill)
+        filling.stand(state.service)
+    return tip

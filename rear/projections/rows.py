@@ -77,6 +77,11 @@ def new_hold_row(sequence: int, pool_id: str, hold: Hold, event: bytes) -> Row:
     return (sequence, pool_id, hold.id, hold.kind.value, hold.window.start, hold.window.end, event)
 
 
+def place_of(row: Row) -> int:
+    """The sequence of a row that begins."""
+    return _int(row[0])
+
+
 def holds_from(found: Iterable[tuple[bytes]]) -> Map[str, Hold]:
     """The holds that events took, by their ids. Of an event, only what is held is read."""
     holds = [read_hold(parse(event)[0].pool_reserved.hold) for (event,) in found]

@@ -10,7 +10,7 @@ SCHEMA_VERSION: Final = 5
 CONDEMNED: Final = -1
 """The version of tables in which damage was found while they were in use."""
 
-DDL: Final = """
+TABLES_DDL: Final = """
 CREATE TABLE standing (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     log_id TEXT NOT NULL,
@@ -44,12 +44,11 @@ CREATE TABLE holds (
     kind TEXT NOT NULL,
     starts_at INTEGER NOT NULL,
     ends_at INTEGER NOT NULL,
-    event BLOB NOT NULL,
-    UNIQUE (pool_id, hold_id)
+    event BLOB NOT NULL
 );
 CREATE TABLE contracts (
     sequence INTEGER PRIMARY KEY,
-    contract_id TEXT NOT NULL UNIQUE,
+    contract_id TEXT NOT NULL,
     pool_id TEXT NOT NULL,
     buyer_id TEXT NOT NULL,
     state TEXT NOT NULL,
@@ -64,10 +63,9 @@ CREATE TABLE contracts (
     requests TEXT NOT NULL,
     event BLOB NOT NULL
 );
-CREATE INDEX live_contracts ON contracts (due_at, contract_id) WHERE live;
 CREATE TABLE allocations (
     sequence INTEGER PRIMARY KEY,
-    allocation_id TEXT NOT NULL UNIQUE,
+    allocation_id TEXT NOT NULL,
     contract_id TEXT NOT NULL,
     side TEXT NOT NULL,
     state TEXT NOT NULL,
@@ -75,14 +73,23 @@ CREATE TABLE allocations (
     updated_at INTEGER NOT NULL,
     event BLOB NOT NULL
 );
-CREATE INDEX live_allocations ON allocations (allocation_id) WHERE state != 'RELEASED';
 """
-"""Columns that end in `event` hold the very bytes of an event in the ledger: nothing is encoded a second time.
+"""The tables without their indexes.
+
+Columns that end in `event` hold the very bytes of an event in the ledger: nothing is encoded a second time.
 
 A `sequence` is that of the row's first event. Rows come at the end of their table: a key at random would cost three
-times as much. `due_at` is when time alone changes a contract next. The two indexes on what lives hold all that a start
-asks for.
+times as much. `due_at` is when time alone changes a contract next.
 """
+
+INDEXES_DDL: Final = """
+CREATE UNIQUE INDEX hold_ids ON holds (pool_id, hold_id);
+CREATE UNIQUE INDEX contract_ids ON contracts (contract_id);
+CREATE INDEX live_contracts ON contracts (due_at, contract_id) WHERE live;
+CREATE UNIQUE INDEX allocation_ids ON allocations (allocation_id);
+CREATE INDEX live_allocations ON allocations (allocation_id) WHERE state != 'RELEASED';
+"""
+"""Those on what lives hold all that a start asks for."""
 
 TABLES: Final = {
     "standing": "one",
@@ -106,11 +113,16 @@ PUT_POOL: Final = (
 )
 NEW_HOLD: Final = "INSERT INTO holds VALUES (?, ?, ?, ?, ?, ?, ?)"
 DROP_HOLD: Final = "DELETE FROM holds WHERE pool_id = ? AND hold_id = ?"
+DROP_HOLD_AT: Final = "DELETE FROM holds WHERE sequence = ?"
 NEW_CONTRACT: Final = "INSERT INTO contracts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-PUT_CONTRACT: Final = (
+_PUT_CONTRACT: Final = (
     "UPDATE contracts SET state = ?, live = ?, revision = ?, due_at = ?, updated_at = ?, ended_by = ?, "
-    "ended_because = ?, requests = ? WHERE contract_id = ?"
+    "ended_because = ?, requests = ?"
 )
+PUT_CONTRACT: Final = f"{_PUT_CONTRACT} WHERE contract_id = ?"
+PUT_CONTRACT_AT: Final = f"{_PUT_CONTRACT} WHERE sequence = ?"
 NEW_ALLOCATION: Final = "INSERT INTO allocations VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-PUT_ALLOCATION: Final = "UPDATE allocations SET state = ?, version = ?, updated_at = ? WHERE allocation_id = ?"
+_PUT_ALLOCATION: Final = "UPDATE allocations SET state = ?, version = ?, updated_at = ?"
+PUT_ALLOCATION: Final = f"{_PUT_ALLOCATION} WHERE allocation_id = ?"
+PUT_ALLOCATION_AT: Final = f"{_PUT_ALLOCATION} WHERE sequence = ?"
 PUT_STANDING: Final = "INSERT OR REPLACE INTO standing VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)"

@@ -29,7 +29,8 @@ from rear.ledger.chain import GENESIS
 from rear.ledger.commit import Committed
 from rear.ledger.errors import LedgerError
 from rear.projections import rows, schema
-from rear.projections.batch import statements
+from rear.projections.batch import standing_row, statements
+from rear.projections.bulk import Filling, filling
 from rear.projections.lazy import Lazily, LazyHolds
 
 log = structlog.get_logger(__name__)
@@ -97,6 +98,19 @@ class Tables:
         self._reader = sqlite3.connect(self.path, check_same_thread=False)
         self.damage = None
 
+    @contextmanager
+    def filled_anew(self) -> Iterator[Filling]:
+        """The tables, emptied, to be filled from a ledger's first event on. Not read or written meanwhile."""
+        self.close()
+        discard(self.path)
+        try:
+            with filling(self.path) as filled:
+                yield filled
+        finally:
+            self._writer = self._open(self.path)  # anew, where they did not become whole
+            self._reader = sqlite3.connect(self.path, check_same_thread=False)
+        self.damage = None
+
     def close(self) -> None:
         """Closes the file."""
         self._reader.close()
@@ -117,17 +131,7 @@ class Tables:
                 for begin in range(0, len(values), ROWS_IN_SLICE):
                     self._writer.executemany(statement, values[begin : begin + ROWS_IN_SLICE])
                     yield
-            standing = (
-                service.log_id,
-                1,
-                last.sequence,
-                last.hash,
-                last.step.event.cause.recorded_at,
-                service.epoch,
-                service.endpoint,
-                service.version,
-            )
-            self._writer.execute(schema.PUT_STANDING, standing)
+            self._writer.execute(schema.PUT_STANDING, standing_row(last, service))
             failpoints.reach("tables.before_commit")
         failpoints.reach("tables.after_commit")
         self.unmerged += len(batch)
@@ -271,7 +275,7 @@ class Tables:
             discard(path)
             return self._open(path)
         if version == 0:
-            connection.executescript(schema.DDL)
+            connection.executescript(schema.TABLES_DDL + schema.INDEXES_DDL)
             connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
         return connection
 

@@ -6,16 +6,17 @@ Readers raise KeyError for an enum's number that this version does not know.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from sys import intern
 from typing import Final
 
 from rear.domain.events import AllocationCreated, AllocationSide, Cause, ContractReserved
 from rear.event.v1 import allocation_pb2, contract_pb2
 from rear.wire.contracts import CONTRACT_STATE_NUMBERS, CONTRACT_STATES
 from rear.wire.values import (
+    read_held,
     read_instant,
     read_money,
     read_partition,
-    read_quantities,
     read_shares,
     read_window,
     write_instant,
@@ -66,9 +67,9 @@ def read_reserved(
         version,
         cause,
         CONTRACT_STATES[body.state],
-        body.buyer_id,
-        body.flavour_id,
-        body.pool_id,
+        intern(body.buyer_id),
+        intern(body.flavour_id),
+        intern(body.pool_id),
         read_partition(body.partition),
         read_shares(body.assigned_units),
         read_window(body.window),
@@ -102,8 +103,8 @@ def read_created(
         cause,
         body.contract_id,
         ALLOCATION_SIDES[body.side],
-        body.pool_id,
+        intern(body.pool_id),
         read_window(body.window),
-        read_quantities(body.quantities),
+        read_held(body.quantities),
         read_shares(body.units),
     )

@@ -8,7 +8,7 @@ from typing import Final
 from rear.domain.hold import Hold, HoldKind
 from rear.event.v1 import pool_pb2
 from rear.wire.values import (
-    read_quantities,
+    read_held,
     read_shares,
     read_window,
     write_quantities,
@@ -44,6 +44,6 @@ def read_hold(message: pool_pb2.Hold) -> Hold:
         message.hold_id,
         HOLD_KINDS[message.kind],
         read_window(message.window),
-        read_quantities(message.quantities),
+        read_held(message.quantities),
         read_shares(message.units),
     )
