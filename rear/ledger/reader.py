@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Final
 
 from rear.domain.events import AggregateType, AnyEvent, WriterChanged
 from rear.ledger.chain import link
 from rear.ledger.codec import decode
 from rear.ledger.errors import LedgerDamaged
 from rear.ledger.stream import EventStream, Stored
+
+TURNS_TO_ASK: Final = 4
+"""Turns of the loop after which a request is on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +35,26 @@ async def read_proved(
     Raises LedgerDamaged, naming the position, at the first event that does not hash.
     """
     previous = hash
-    async for page in stream.pages(after + 1, end=end):
+    async for page in _ahead(stream.pages(after + 1, end=end)):
         events = []
         for stored in page:
             previous = prove(stored, previous)
             events.append(Recorded(stored.sequence, previous, stored.payload, decode(stored.payload).event))
         yield events
+
+
+async def _ahead(pages: AsyncIterator[list[Stored]]) -> AsyncIterator[list[Stored]]:
+    """The same pages; each is asked for before the one before it is worked through, while the server has time."""
+    coming = asyncio.ensure_future(anext(pages, None))
+    try:
+        while (page := await coming) is not None:
+            coming = asyncio.ensure_future(anext(pages, None))
+            for _ in range(TURNS_TO_ASK):
+                await asyncio.sleep(0)
+            yield page
+    finally:
+        coming.cancel()
+        await asyncio.wait([coming])
 
 
 def prove(stored: Stored, previous: str) -> str:
