@@ -90,17 +90,12 @@ class Tables:
             self._writer = self._open(path)
         self._reader = sqlite3.connect(path, check_same_thread=False)
 
-    def begin_anew(self) -> None:
-        """Deletes the file and creates it empty, also where it is too damaged to be emptied."""
-        self.close()
-        discard(self.path)
-        self._writer = self._open(self.path)
-        self._reader = sqlite3.connect(self.path, check_same_thread=False)
-        self.damage = None
-
     @contextmanager
     def filled_anew(self) -> Iterator[Filling]:
-        """The tables, emptied, to be filled from a ledger's first event on. Not read or written meanwhile."""
+        """The tables, emptied, to be filled from a ledger's first event on. Nobody reads or writes them meanwhile.
+
+        The file is deleted and created, so that this also mends one that is too damaged to be emptied.
+        """
         self.close()
         discard(self.path)
         try:
