@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import pytest
 
+from rear.failpoints import VARIABLE
+from rear.rpc.client import Client
 from tests.checker import Call, check
-from tests.system.evidence import Rebuilt, agreeing, digests
+from tests.system.evidence import Ledger, Rebuilt, agreeing, digests
 from tests.system.failing import AT_START, AT_WORK, PROVOKED, SEED, SHARD, SHARDS, Failpoints, actions_at
 from tests.system.fixtures import NewNode
 from tests.system.node_process import NodeProcess
@@ -205,3 +211,28 @@ async def test_a_failure_at_any_point_and_any_verb_leaves_nothing_half_done(part
         await theatre.close()
     print(f"{sum(done.values())} cells, {dict(done)}, {len(failed)} failed", flush=True)
     assert not failed, f"REAR_SEED={SEED} REAR_CELLS={','.join(line.partition('@')[0] for line in failed)}"
+
+
+def accept_loss(node: NodeProcess, failpoint: str) -> int:
+    """The exit code of the operator's command, which is told to fail."""
+    command = [str(Path(sys.executable).with_name("rear")), "ledger", "accept-loss", "--state", str(node.state)]
+    environment = os.environ | {VARIABLE: failpoint}
+    return subprocess.run(
+        [*command, "--reason", "a test", "--yes"], env=environment, timeout=60, check=False
+    ).returncode
+
+
+async def test_a_loss_whose_acceptance_is_killed_before_the_anchor_moves_can_be_accepted_again(
+    new_node: NewNode,
+) -> None:
+    node = new_node(*POOLS)
+    node.start()
+    node.kill()
+    node.directory.anchor.unlink()
+    assert accept_loss(node, "mending.before_anchor=kill") == -signal.SIGKILL
+    assert accept_loss(node, "") == 0
+    await node.restart()
+    async with Client(node.endpoint) as client:
+        ledger = await Ledger.read(client)
+    ledger.check()
+    assert len(ledger.of("loss_accepted")) == 2
