@@ -32,10 +32,6 @@ class Part:
 def parts(rounds: int, nats_rounds: int, seed: int) -> dict[str, Part]:
     """Every part by its name."""
     return {
-        "kills": Part(
-            ("tests/system/test_kills.py", "-k", "under_load"),
-            {"REAR_ROUNDS": str(rounds), "REAR_SEED": str(seed)},
-        ),
         "matrix": Part(
             ("tests/system/test_failpoints.py",), {"REAR_CELLS": "all", "REAR_SEED": str(seed)}, shared=True
         ),
@@ -64,7 +60,7 @@ def main() -> None:
     """Runs the parts one after the other; exit code 1 where one fails."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
-    parser.add_argument("--rounds", type=int, default=60, help="kills of the node in each test that kills it")
+    parser.add_argument("--rounds", type=int, default=60, help="kills of the node under load")
     parser.add_argument("--nats-rounds", type=int, help="kills of its nats-server; by default a fifth of the rounds")
     parser.add_argument("--workers", type=int, default=1, help="how many share a part, side by side")
     parser.add_argument("--only", choices=sorted(parts(1, 1, 1)), action="append")

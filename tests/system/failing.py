@@ -16,7 +16,11 @@ import psutil
 from rear.failpoints import VARIABLE
 from tests.system.node_process import NodeProcess
 
-SEED: Final = os.environ.get("REAR_SEED") or str(random.SystemRandom().getrandbits(32))
+SEED: Final = (
+    os.environ.get("REAR_SEED")
+    or os.environ.get("PYTEST_XDIST_TESTRUNUID")  # the same in all processes that share a run
+    or str(random.SystemRandom().getrandbits(32))
+)
 """Of all that is left to chance; $REAR_SEED repeats a run as far as the machine's own timing allows."""
 SHARD, SHARDS = (int(part) for part in os.environ.get("REAR_SHARD", "0/1").split("/"))
 """Which part of a long run this one does: several run side by side."""

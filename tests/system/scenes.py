@@ -15,6 +15,7 @@ from rear.domain.window import SECOND, Instant
 from rear.rpc.client import Client
 from rear.rpc.refused import Refused, Unreachable
 from rear.v1.contract_pb2 import Contract
+from rear.v1.contract_service_pb2 import ReserveFlavourRequest
 from tests.checker import Call, RecordingClient
 from tests.system.asking import (
     ACTIVE,
@@ -36,7 +37,7 @@ from tests.system.node_process import pool
 POOLS: Final = (pool("a", cpu=20), pool("b", cpu=20))
 WAVE: Final = 3
 """Requests in a wave."""
-SOON: Final = 0.35
+SOON: Final = 0.6
 """Seconds until time does something to what was prepared."""
 BETWEEN: Final = 0.15
 """Seconds between the waves."""
@@ -108,22 +109,24 @@ class Scene:
         due = first, Instant(first + round(BETWEEN * SECOND))
         if self.decoys or self.verb in BY_TIME:
             self.due = due
-        if self.decoys:
-            for index in range(2 * WAVE):
-                ttp = (due[index // WAVE] - now()) / SECOND
-                await stage.ask(client, Client.reserve_flavour, reserve("b-1", cores=0.5, ttp=ttp))
-        if self.verb == "reserve":
-            return
-        for index in range(2 * WAVE):
-            if self.verb == "expiry":
-                wish = reserve("a-1", cores=3, ttp=(due[index // WAVE] - now()) / SECOND)
-            elif self.verb == "window end":
-                wish = reserve("a-1", cores=3, end=due[index // WAVE], confirm=True)
-            else:
-                wish = reserve("a-1", cores=3, confirm=self.verb == "cancel" and index % 2 == 0)
-            made = await stage.ask(client, Client.reserve_flavour, wish)
-            assert made is not None
-            self.prepared.append(made)
+        wishes = [self._wish(due[index // WAVE], index) for index in range(0 if self.verb == "reserve" else 2 * WAVE)]
+        decoys = [self._until(due[index // WAVE], "b-1", 0.5) for index in range(2 * WAVE if self.decoys else 0)]
+        made = await asyncio.gather(*(stage.ask(client, Client.reserve_flavour, one) for one in (*wishes, *decoys)))
+        assert None not in made, "what was to be prepared was refused"
+        self.prepared += [one for one in made[: len(wishes)] if one is not None]
+
+    def _wish(self, due: Instant, index: int) -> ReserveFlavourRequest:
+        match self.verb:
+            case "expiry":
+                return self._until(due, "a-1", 3)
+            case "window end":
+                return reserve("a-1", cores=3, end=due, confirm=True)
+            case _:
+                return reserve("a-1", cores=3, confirm=self.verb == "cancel" and index % 2 == 0)
+
+    @staticmethod
+    def _until(due: Instant, flavour: str, cores: float) -> ReserveFlavourRequest:
+        return reserve(flavour, cores=cores, ttp=(due - now()) / SECOND)
 
     async def act(self, stage: Stage, struck: Callable[[], bool]) -> None:
         """Both waves, and small talk after them until the node has failed or does not answer."""

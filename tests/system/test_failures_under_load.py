@@ -57,8 +57,11 @@ class Ward:
     async def kill_node(self) -> int:
         """Kills it one way or another, and brings it back; returns how often it died."""
         way = self._chance.choices(
-            (self._at_work, self._from_outside, self._at_start, self._reconnecting, self._without_nats, self._draining),
-            (60, 12, 10, 6, 6, 6),
+            (
+                *(self._at_work, self._from_outside, self._with_nats, self._at_start),
+                *(self._reconnecting, self._without_nats, self._draining),
+            ),
+            (56, 10, 6, 10, 6, 6, 6),
         )[0]
         died = await way()
         self.failpoints.disarm()
@@ -67,8 +70,8 @@ class Ward:
         return died
 
     async def kill_nats(self) -> None:
-        """Kills the node's nats-server, at any moment or while the writer stands at a point."""
-        pid = self.node.nats_pid
+        """Kills the node's nats-server, at any moment or while the writer stands at a point. The node outlives it."""
+        pid, node = self.node.nats_pid, self.node.pid
         if self._chance.random() < 0.5:
             await asyncio.sleep(self._chance.uniform(0, 0.2))
             os.kill(pid, signal.SIGKILL)
@@ -83,6 +86,8 @@ class Ward:
         self.done["nats"] += 1
         await eventually(lambda: self.node.nats_pid not in (0, pid))
         await self.answers_more(10)
+        assert self.node.running
+        assert self.node.pid == node
 
     def _visit(self, point: str) -> int:
         return self._chance.randint(1, LATEST_VISIT.get(point, MOST_VISITS))
@@ -99,6 +104,13 @@ class Ward:
     async def _from_outside(self) -> int:
         await asyncio.sleep(self._chance.uniform(0, 0.4))
         self.node.kill()
+        return 1
+
+    async def _with_nats(self) -> int:
+        await asyncio.sleep(self._chance.uniform(0, 0.4))
+        os.kill(self.node.nats_pid, signal.SIGKILL)
+        self.node.kill()
+        self.done["nats"] += 1
         return 1
 
     async def _at_start(self) -> int:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
-import signal
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -31,9 +28,6 @@ from tests.system.load import History, buyers
 from tests.system.node_process import NodeProcess, fixed_port, pool
 from tests.waiting import eventually
 
-BUYERS: Final = 32
-ROUNDS: Final = int(os.environ.get("REAR_ROUNDS", "4"))
-"""Kills in each test of them under load; `make soak` asks for more."""
 POOLS: Final = (pool("a", cpu=20), pool("b", cpu=20), pool("gpu", cpu=40, gpus=4))
 FLAVOURS: Final = {"a-1": False, "b-1": False, "gpu-1": True}
 
@@ -59,48 +53,9 @@ async def restart_node(node: NodeProcess) -> None:
     await node.restart()
 
 
-async def kill_nats(node: NodeProcess) -> None:
-    before, pid = node.nats_pid, node.pid
-    assert before
-    os.kill(before, signal.SIGKILL)
-    await eventually(lambda: node.nats_pid not in (0, before))
-    assert node.pid == pid
-    assert node.running, "the node outlives its nats-server"
-
-
-async def kill_both(node: NodeProcess) -> None:
-    os.kill(node.nats_pid, signal.SIGKILL)
-    await restart_node(node)
-
-
 async def answers_more(history: History, count: int = 100) -> None:
     goal = len(history.granted) + count
     await eventually(lambda: len(history.granted) >= goal, 40)
-
-
-@pytest.mark.parametrize("strike", [restart_node, kill_nats, kill_both])
-async def test_kills_under_load_lose_nothing_and_double_nothing(
-    node: NodeProcess, seed: str, tmp_path: Path, strike: Callable[[NodeProcess], Awaitable[None]]
-) -> None:
-    chance = random.Random(seed)
-    async with buyers(BUYERS, seed, node.endpoint, FLAVOURS) as history:
-        for _ in range(ROUNDS):
-            await answers_more(history)
-            await asyncio.sleep(chance.uniform(0, 0.2))
-            await strike(node)
-        await answers_more(history)
-
-    async with Client(node.endpoint) as client:
-        ledger, listed = await agreeing(client)
-    print(f"{len(history.granted)} granted, {history.refused}, {history.repeated} repeated, {history.cut} cut")
-    assert history.cut > 0
-    history.check(ledger, listed)
-    ledger.check()
-    ledger.check_request_ids()
-
-    assert node.terminate() == 0
-    kept, rebuilt = await digests(node.state, tmp_path)
-    assert kept == rebuilt
 
 
 async def test_tables_that_a_kill_left_behind_catch_up_to_the_same_rows(
