@@ -1,18 +1,15 @@
-"""Faults from outside, planted in a node that a test starts: a slow disk, a clock that is set, a long way to NATS."""
+"""Faults from outside, planted in a node that a test starts: a slow disk, a clock that is set."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from rear.domain.window import SECOND, Instant
 from rear.ledger import sources
-from rear.ledger.connection import Endpoint
 from rear.ledger.landing import Landing
-from rear.ledger.nats_process import NatsProcess
 from rear.ledger.stream import Outgoing
 
 
@@ -41,20 +38,4 @@ def clock(path: str) -> None:
     sources.SystemClock.now = now  # type: ignore[method-assign]
 
 
-def through(where: str) -> None:
-    """The node reaches its nats-server by a relay: `PORT:FILE`, its port and the file that tells it the server's.
-
-    The supervisor still looks at the server directly.
-    """
-    port, _, file = where.partition(":")
-    direct = NatsProcess.__dict__["endpoint"]
-
-    def endpoint(self: NatsProcess) -> Endpoint:
-        own: Endpoint = direct.fget(self)
-        Path(file).write_text(own.url.rpartition(":")[2])
-        return replace(own, url=f"nats://127.0.0.1:{port}")
-
-    NatsProcess.endpoint = property(endpoint)  # type: ignore[assignment,method-assign]
-
-
-FAULTS: Final[dict[str, Callable[[str], None]]] = {"slow": slow, "clock": clock, "through": through}
+FAULTS: Final[dict[str, Callable[[str], None]]] = {"slow": slow, "clock": clock}

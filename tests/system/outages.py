@@ -6,9 +6,11 @@ import asyncio
 import json
 import os
 import time
+import urllib.request
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
+from urllib.error import HTTPError
 
 import grpc
 import pytest
@@ -20,11 +22,13 @@ from tests.checker import RecordingClient
 from tests.system.asking import reserve
 from tests.system.evidence import agreeing, digests
 from tests.system.load import History
-from tests.system.node_process import NodeProcess
+from tests.system.node_process import NodeProcess, fixed_port
 from tests.waiting import eventually
 
-LASTING: Final = float(os.environ.get("REAR_OUTAGE", "5"))
+LASTING: Final = float(os.environ.get("REAR_OUTAGE", "4"))
 """Seconds that a fault lasts; `make soak` asks for a minute."""
+LONG: Final = LASTING > 30
+"""Whether there is time for every variant of a fault."""
 OPEN_ENDED: Final = {"OUTCOME_PENDING", "LEDGER_UNAVAILABLE", "NOT_READY", "NOT_WRITER", ""}
 """What a caller may be told while nothing can be written; nothing at all where no answer comes."""
 
@@ -60,6 +64,28 @@ async def answers_in_time(endpoint: str, history: History, deadline: float = 1.0
     assert failure.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED), str(failure)
     assert failure.reason in OPEN_ENDED, str(failure)
     return failure.reason or failure.code.name
+
+
+def operations(node: NodeProcess) -> str:
+    """Gives the node an operations endpoint from its next start on; returns where."""
+    where = f"127.0.0.1:{fixed_port()}"
+    node.options = [*node.options, "--ops", where]
+    return where
+
+
+async def readyz(where: str) -> tuple[int, list[str]]:
+    """What the operations endpoint says of being ready: the status, and why not."""
+
+    def ask() -> tuple[int, list[str]]:
+        try:
+            with urllib.request.urlopen(f"http://{where}/readyz", timeout=5) as answer:
+                status, body = answer.status, answer.read()
+        except HTTPError as error:
+            with error:
+                status, body = error.code, error.read()
+        return status, [reason["why"] for reason in json.loads(body).get("reasons", [])]
+
+    return await asyncio.to_thread(ask)
 
 
 async def answers_more(history: History, count: int = 40, within: float = 60.0) -> None:

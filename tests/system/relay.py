@@ -31,7 +31,6 @@ class Relay:
         self._target = target
         self._held = Way(0)
         self._moved = asyncio.Event()
-        self._gone = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server
@@ -60,16 +59,6 @@ class Relay:
             self._held = Way(0)
             self._tell()
 
-    @asynccontextmanager
-    async def gone(self) -> AsyncIterator[None]:
-        """The server is gone inside of the context: connections are cut, and new ones at once too."""
-        self._gone = True
-        self._cut()
-        try:
-            yield
-        finally:
-            self._gone = False
-
     def _cut(self) -> None:
         for writer in self._writers:
             writer.close()
@@ -80,9 +69,6 @@ class Relay:
         self._moved = asyncio.Event()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._gone:
-            writer.close()
-            return
         try:
             to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._target())
         except OSError:

@@ -17,7 +17,7 @@ import pytest
 from tests.system.fixtures import NewNode
 from tests.system.load import buyers
 from tests.system.node_process import fixed_port, pool
-from tests.system.outages import LASTING, answers_in_time, answers_more, logged, until_serving, whole_again
+from tests.system.outages import LASTING, answers_in_time, answers_more, operations, readyz, until_serving, whole_again
 
 POOLS: Final = (pool("a", cpu=20), pool("b", cpu=20), pool("spare", cpu=100))
 FLAVOURS: Final = {"a-1": False, "b-1": False}
@@ -60,6 +60,7 @@ async def test_a_disk_that_fills_up_stops_the_node_from_writing_until_there_is_r
 ) -> None:
     node = new_node(*POOLS, port=fixed_port())
     node.state = disk / "state"
+    ops = operations(node)
     await node.restart()
     async with buyers(8, "full", node.endpoint, FLAVOURS) as history:
         await answers_more(history)
@@ -67,6 +68,9 @@ async def test_a_disk_that_fills_up_stops_the_node_from_writing_until_there_is_r
             began = time.monotonic()
             fill(disk / "filler")
             noticed = await until_serving(node, False, NOTICED_WITHIN)
+            status, whys = await readyz(ops)
+            assert status == 503
+            assert any("make room" in why for why in whys), whys
             told = await answers_in_time(node.endpoint, history)
             granted = len(history.granted)
             await asyncio.sleep(max(0.0, (1.0 if turn else LASTING) - (time.monotonic() - began)))
@@ -75,5 +79,4 @@ async def test_a_disk_that_fills_up_stops_the_node_from_writing_until_there_is_r
             back = await until_serving(node, True, BACK_WITHIN)
             await answers_more(history)
             print(f"full disk: told {told}; not ready within {noticed:.1f} s; ready {back:.1f} s after")
-    assert any("make room" in str(entry) or "full" in str(entry) for entry in logged(node, "not ready"))
     await whole_again(node, history, tmp_path)

@@ -19,7 +19,7 @@ from tests.system.evidence import Ledger
 from tests.system.fixtures import NewNode
 from tests.system.node_process import NodeProcess, pool
 
-LANDING: Final = 0.6
+LANDING: Final = 0.5
 """Seconds that a batch takes to land where a node is killed meanwhile."""
 
 Scenario = Callable[[NodeProcess, RecordingClient], Awaitable[None]]
