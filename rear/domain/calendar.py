@@ -62,14 +62,14 @@ class PoolCalendar:
 
     def occupy(self, hold: Hold) -> None:
         """Count `hold` from now on. Negative quantities are a planned increase."""
-        for kind in hold.quantities:
-            add_to(self._usage, kind, hold.window, hold.quantities[kind])
+        for kind, amount in hold.quantities.items():
+            add_to(self._usage, kind, hold.window, amount)
         self._units.occupy(hold.units, hold.window)
 
     def vacate(self, hold: Hold) -> None:
         """Count `hold` no longer: exactly undoes `occupy(hold)`."""
-        for kind in hold.quantities:
-            add_to(self._usage, kind, hold.window, -hold.quantities[kind])
+        for kind, amount in hold.quantities.items():
+            add_to(self._usage, kind, hold.window, -amount)
         self._units.vacate(hold.units, hold.window)
 
     def free(self, window: Window) -> Quantities:
@@ -78,7 +78,7 @@ class PoolCalendar:
         for kind, total in self._totals.items():
             usage = self._usage.get(kind)
             least[kind] = total if usage is None else total - usage.peak(window)
-        return Quantities(least)
+        return Quantities.of_sorted(least)
 
     def free_units(self, window: Window) -> tuple[UnitShare, ...]:
         """Every device by class and name, with the millis free on it throughout `window` (also none)."""
@@ -171,14 +171,16 @@ class PoolCalendar:
     def _free_changed(self, hold: Hold, sign: int, window: Window) -> Quantities:
         least = {}
         for kind, total in self._totals.items():
-            usage = self._usage.get(kind, IDLE)
-            least[kind] = total - usage.peak_with(window, hold.window, sign * hold.quantities.of(kind))
-        return Quantities(least)
+            usage, amount = self._usage.get(kind), hold.quantities.of(kind)
+            if amount:
+                least[kind] = total - (usage or IDLE).peak_with(window, hold.window, sign * amount)
+            else:
+                least[kind] = total if usage is None else total - usage.peak(window)
+        return Quantities.of_sorted(least)
 
     def _quantities_fit(self, quantities: Quantities, window: Window) -> bool:
         busy = []
-        for kind in quantities:
-            amount = quantities[kind]
+        for kind, amount in quantities.items():
             if amount <= 0:
                 continue
             total = self._totals.get(kind)

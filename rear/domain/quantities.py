@@ -24,8 +24,18 @@ class Quantities(Mapping[str, int]):
     def __init__(self, amounts: Mapping[str, int] | None = None) -> None:
         self._amounts: dict[str, int] = dict(sorted(amounts.items())) if amounts else {}
 
+    @classmethod
+    def of_sorted(cls, amounts: dict[str, int]) -> Quantities:
+        """Takes a dict over whose kinds are sorted already, and which nobody changes from now on."""
+        made = cls.__new__(cls)
+        made._amounts = amounts
+        return made
+
     def __getitem__(self, kind: str) -> int:
         return self._amounts[kind]
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in self._amounts
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._amounts)
@@ -57,7 +67,10 @@ class Quantities(Mapping[str, int]):
     @property
     def positive(self) -> bool:
         """Whether at least one kind has more than nothing."""
-        return any(amount > 0 for amount in self._amounts.values())
+        for amount in self._amounts.values():  # noqa: SIM110 - twice as quick as `any`
+            if amount > 0:
+                return True
+        return False
 
 
 NOTHING: Final = Quantities()

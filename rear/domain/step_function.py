@@ -50,6 +50,9 @@ class StepFunction:
         """Raise the value by `amount` over `window`; `add(window, -amount)` undoes it."""
         if amount == 0 or window.start >= window.end:
             return
+        if len(self._starts) == 1:
+            self._add_to_one(window.start, window.end, amount)
+            return
         first, begin = self._breakpoint(window.start)
         last, stop = self._breakpoint(window.end)
         if first == last:
@@ -65,6 +68,32 @@ class StepFunction:
         self._balance(last)
         if first != last:
             self._balance(first)
+
+    def _add_to_one(self, start: Instant, end: Instant, amount: int) -> None:
+        """`add` where there is one block, as on nearly every pool: in one pass, and half the time."""
+        instants, values = self._instants[0], self._values[0]
+        offset = self._highs[0] - self._tops[0]
+        begin = bisect_left(instants, start)
+        before = values[begin - 1] if begin else -offset
+        if begin == len(instants) or instants[begin] != start:
+            instants.insert(begin, start)
+            values.insert(begin, before)
+        stop = bisect_left(instants, end, begin + 1)
+        if stop == len(instants) or instants[stop] != end:
+            instants.insert(stop, end)
+            values.insert(stop, values[stop - 1])
+        values[begin:stop] = [value + amount for value in values[begin:stop]]
+        if values[stop] == values[stop - 1]:
+            del instants[stop], values[stop]
+        if values[begin] == before:
+            del instants[begin], values[begin]
+        if not values:
+            self._remove(0)
+            return
+        self._starts[0] = instants[0]
+        self._measure(0, offset)
+        if len(values) > MOST_IN_BLOCK:
+            self._cut(0)
 
     def at(self, instant: Instant) -> int:
         """The value at `instant`."""

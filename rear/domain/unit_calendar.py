@@ -5,12 +5,15 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Final
 
 from rear.domain.matching import assign
 from rear.domain.step_function import StepFunction
 from rear.domain.units import MILLIS_PER_UNIT, Unit, UnitRequest, UnitShare
 from rear.domain.usage import IDLE, add_to, next_at_most
 from rear.domain.window import Duration, Instant, Window
+
+_NONE_BUSY: Final[dict[str, StepFunction]] = {}
 
 
 class UnitCalendar:
@@ -19,7 +22,7 @@ class UnitCalendar:
     A device keeps what it gives for the whole window, and a request's millis come from one device each.
     """
 
-    __slots__ = ("_units", "_usage")
+    __slots__ = ("_units", "_usage", "_whole")
 
     def __init__(self, units: Sequence[Unit] = ()) -> None:
         self._usage: dict[str, dict[str, StepFunction]] = {}  # by class, then by name; only while in use
@@ -36,6 +39,10 @@ class UnitCalendar:
         for unit in sorted(units, key=lambda unit: (unit.unit_class, unit.name)):
             by_class.setdefault(unit.unit_class, []).append(unit)
         self._units: dict[str, tuple[Unit, ...]] = {name: tuple(found) for name, found in by_class.items()}
+        self._whole = {
+            name: tuple(UnitShare(name, unit.name, MILLIS_PER_UNIT) for unit in found)
+            for name, found in by_class.items()
+        }
 
     def occupy(self, shares: Iterable[UnitShare], window: Window) -> None:
         """Count `shares` from now on."""
@@ -49,11 +56,7 @@ class UnitCalendar:
 
     def free(self, window: Window) -> tuple[UnitShare, ...]:
         """Every device by class and name, with the millis free on it throughout `window` (also none)."""
-        return tuple(
-            UnitShare(unit_class, unit.name, millis)
-            for unit_class, units in self._units.items()
-            for unit, millis in self._free_millis(unit_class, units, window)
-        )
+        return self._free_changed((), 0, window, window)
 
     def free_with(self, shares: Iterable[UnitShare], over: Window, window: Window) -> tuple[UnitShare, ...]:
         """What `free(window)` would be after `occupy(shares, over)`."""
@@ -139,16 +142,20 @@ class UnitCalendar:
         for share in shares:
             device = (share.unit_class, share.name)
             changes[device] = changes.get(device, 0) + sign * share.millis
-        if not changes:
-            return self.free(window)
         found = []
-        for unit_class, units in self._units.items():
-            busy = self._usage.get(unit_class, {})
-            for unit in units:
-                usage = busy.get(unit.name, IDLE)
-                amount = changes.get((unit_class, unit.name), 0)
-                used = usage.peak_with(window, over, amount) if amount else usage.peak(window)
-                found.append(UnitShare(unit_class, unit.name, MILLIS_PER_UNIT - used))
+        for unit_class, shares_of_class in self._whole.items():
+            busy = self._usage.get(unit_class, _NONE_BUSY)
+            for whole in shares_of_class:
+                usage = busy.get(whole.name)
+                amount = changes.get((unit_class, whole.name), 0) if changes else 0
+                if amount:
+                    used = (usage or IDLE).peak_with(window, over, amount)
+                elif usage is not None:
+                    used = usage.peak(window)
+                else:  # as most devices are: nothing to work out, and no new value
+                    found.append(whole)
+                    continue
+                found.append(UnitShare(unit_class, whole.name, MILLIS_PER_UNIT - used))
         return tuple(found)
 
     def _free_millis(self, unit_class: str, units: Iterable[Unit], window: Window) -> Iterator[tuple[Unit, int]]:
