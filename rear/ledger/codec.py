@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from re import compile as pattern
 from typing import Final
 
@@ -11,6 +10,7 @@ from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
 from google.protobuf.message import DecodeError
 
 from rear.domain.events import AnyEvent, Cause
+from rear.domain.value import value
 from rear.event.v1.envelope_pb2 import Envelope
 from rear.ledger.bodies import ROWS, UPCASTS, Row
 from rear.ledger.errors import LedgerError
@@ -29,7 +29,7 @@ class UndecodableEvent(LedgerError):
     """A message of the ledger that this version cannot read. It says what the operator can do."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DecodedEvent:
     """An event with what its envelope says besides: its own id, the service that wrote it, its subject."""
 

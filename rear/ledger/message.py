@@ -36,19 +36,22 @@ class Stored:
 
 def batch_frames(messages: Sequence[Outgoing], expected_last: int, limit: int) -> Callable[[bytes], bytes]:
     """All messages as one block to send, of which only the last asks for an answer."""
-    batch, count, blocks = secrets.token_hex(16), len(messages), []
+    count, blocks, last = len(messages), [], messages[-1]
+    guard = f"Nats-Expected-Last-Sequence: {expected_last}\r\n"
+    place = f"Nats-Batch-Id: {secrets.token_hex(16)}\r\nNats-Batch-Sequence: "
     for number, message in enumerate(messages, 1):
         if not _SUBJECT.fullmatch(message.subject) or not message.hash.isalnum():
             raise ValueError(f"not a subject and a hash: {message.subject!r}, {message.hash!r}")
-        guard = f"Nats-Expected-Last-Sequence: {expected_last}\r\n" if number == 1 else ""
-        place = f"Nats-Batch-Id: {batch}\r\nNats-Batch-Sequence: {number}\r\n" if count > 1 else ""
+        in_batch = f"{place}{number}\r\n" if count > 1 else ""
         commit = "Nats-Batch-Commit: 1\r\n" if number == count > 1 else ""
-        headers = f"NATS/1.0\r\nrear-hash: {message.hash}\r\n{guard}{place}{commit}\r\n".encode()
+        headers = f"NATS/1.0\r\nrear-hash: {message.hash}\r\n{guard}{in_batch}{commit}\r\n".encode()
         if len(headers) + len(message.payload) > limit:
             raise ValueError(f"a message of {len(message.payload)} bytes is more than the server takes ({limit})")
-        blocks.append((message.subject, headers, message.payload))
-    sent = b"".join([frame(subject, b"", headers, payload) for subject, headers, payload in blocks[:-1]])
-    return lambda reply: sent + frame(blocks[-1][0], reply, blocks[-1][1], blocks[-1][2])
+        if number < count:
+            blocks.append(frame(message.subject, b"", headers, message.payload))
+        guard = ""
+    sent = b"".join(blocks)
+    return lambda reply: sent + frame(last.subject, reply, headers, last.payload)
 
 
 def stored(headers: bytes, payload: bytes) -> Stored:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NoReturn, Protocol, TypeVar
@@ -16,6 +15,7 @@ from google.rpc import status_pb2
 from rear import failpoints
 from rear.domain.refusals import InvalidField, NotReady, OutcomePending, Refusal, TryAgain
 from rear.domain.window import SECOND
+from rear.rpc.deadlines import within
 from rear.rpc.errors import code_of, internal, status_of, trailers
 from rear.rpc.undecodable import check_decoded
 
@@ -74,7 +74,7 @@ def answered(
             if request.ByteSize() > LARGEST_REQUEST:
                 raise InvalidField("request", f"is {request.ByteSize()} bytes; {LARGEST_REQUEST} at most")
             remaining = context.time_remaining()
-            async with asyncio.timeout(LONGEST_WAIT if remaining is None else _wait(remaining)):
+            with within(LONGEST_WAIT if remaining is None else _wait(remaining)):
                 response = await handler(self, request, context)
             failpoints.reach("rpc.before_reply")
             return response
