@@ -31,7 +31,7 @@ from rear.ledger.external import NatsServers
 from rear.ledger.scrub import Pace
 from rear.ledger.store import SERVICE_NAME
 from rear.operations.options import view_options
-from rear.operations.watching import OperationsPortTaken, View, watched
+from rear.operations.watching import CannotWatch, View, watched
 from rear.process import run
 from rear.rpc.security import SecuritySettings
 from rear.rpc.server import PortTaken
@@ -123,7 +123,15 @@ def role(
     )
     try:
         run(_serve(settings, pools, ready_file, view))
-    except (LedgerError, PortTaken, OperationsPortTaken, Refusal, TlsError, DocumentError, OSError) as error:
+    except (
+        LedgerError,
+        PortTaken,
+        CannotWatch,
+        Refusal,
+        TlsError,
+        DocumentError,
+        OSError,
+    ) as error:
         raise CannotStart(str(error)) from error
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Final
+from typing import Any
 
 import click
 
+from rear import tracing
 from rear.command.addresses import is_loopback, read_address
 from rear.operations.watching import View
 
-OPS_VARIABLE: Final = "REAR_OPS"
-
 
 def view_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds --ops and --ops-any-address; the command gets them as `view`."""
+    """Adds --ops, --ops-any-address and --traces; the command gets them as `view`."""
 
     @click.option(
         "--ops",
@@ -27,9 +27,15 @@ def view_options(command: Callable[..., None]) -> Callable[..., None]:
         is_flag=True,
         help="Let --ops listen on an address that is not loopback: it has no TLS, and tells everybody how the node is.",
     )
+    @click.option(
+        "--traces/--no-traces",
+        default=None,
+        help="Send OpenTelemetry traces.  [default: where the OTEL_… variables name an exporter or an endpoint]",
+    )
     @wraps(command)
-    def with_view(*args: Any, ops: str | None, ops_any_address: bool, **kwargs: Any) -> None:
-        command(*args, view=View(_address(ops, ops_any_address)), **kwargs)
+    def with_view(*args: Any, ops: str | None, ops_any_address: bool, traces: bool | None, **kwargs: Any) -> None:
+        traced = tracing.wanted(os.environ) if traces is None else traces
+        command(*args, view=View(_address(ops, ops_any_address), traced), **kwargs)
 
     return with_view
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -9,13 +10,23 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from rear import tracing
+
 if TYPE_CHECKING:
     from rear.operations.instrument import Instrument
     from rear.readiness import Readiness
 
 
-class OperationsPortTaken(Exception):
+class CannotWatch(Exception):
+    """What an operator asked to see of the service cannot be shown."""
+
+
+class OperationsPortTaken(CannotWatch):
     """The operations endpoint cannot listen where it should."""
+
+
+class CannotTrace(CannotWatch):
+    """Traces were asked for and cannot be had."""
 
 
 log = structlog.get_logger(__name__)
@@ -23,15 +34,18 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What an operator wants to see of a service: over HTTP at `ops`, a host and a port."""
+    """What an operator wants to see of a service: over HTTP at `ops`, a host and a port; and `traces`."""
 
     ops: tuple[str, int] | None = None
+    traces: bool = False
 
 
 @contextmanager
 def watched(view: View, provider_id: str, readiness: Readiness, instruments: list[Instrument]) -> Iterator[None]:
-    """Adds to `instruments`, for a service that has not begun. Raises OperationsPortTaken."""
+    """Adds to `instruments`, for a service that has not begun. Raises CannotWatch."""
     with ExitStack() as stack:
+        if view.traces:
+            instruments.append(stack.enter_context(_traced(provider_id)))
         if view.ops is not None:
             from rear.operations.endpoint import OperationsEndpoint
             from rear.operations.metrics import Metrics
@@ -42,3 +56,22 @@ def watched(view: View, provider_id: str, readiness: Readiness, instruments: lis
             endpoint = stack.enter_context(OperationsEndpoint(host, port, provider_id, readiness, metrics))
             log.info("operations endpoint", address=endpoint.address)
         yield
+
+
+@contextmanager
+def _traced(provider_id: str) -> Iterator[Instrument]:
+    try:
+        from opentelemetry import trace
+
+        from rear.operations.spans import Tracing, provider_for
+    except ImportError as error:
+        raise CannotTrace(
+            f"traces need OpenTelemetry, and {error.name} is not installed: install rear[otel]"
+        ) from error
+    provider = provider_for(provider_id, os.environ)
+    trace.set_tracer_provider(provider)  # so that `rear.tracing` and other libraries take part
+    log.info("tracing", exporter=os.environ.get(tracing.EXPORTER) or "otlp")
+    try:
+        yield Tracing(provider)
+    finally:
+        provider.shutdown()

@@ -16,6 +16,7 @@ from typing import Any, Final, Self, TypeVar, cast
 import grpc
 from google.protobuf.message import Message
 
+from rear import tracing
 from rear.domain.contract import contract_id
 from rear.domain.window import SECOND
 from rear.rpc.handshake import explain
@@ -235,7 +236,8 @@ class Client:
             try:
                 if self._link is not None:
                     await self._link.prepare()
-                return await method(request, timeout=self.timeout)
+                with tracing.span(request.DESCRIPTOR.full_name.removesuffix("Request"), "CLIENT"):
+                    return await method(request, timeout=self.timeout, metadata=tracing.outgoing())
             except (grpc.aio.AioRpcError, CallFailed) as error:
                 pause = await self._wait(error, pause, give_up - clock())
 
