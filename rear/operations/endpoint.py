@@ -1,24 +1,32 @@
 """The operations endpoint: whether a service lives, whether it is ready and why not, and its metrics, over HTTP.
 
-It has a thread and a loop of its own, so that it answers also while the service's loop is busy reading a large ledger,
+It has threads of its own, so that it answers also while the service's loop is busy reading a large ledger,
 or stands still: then it says so.
 """
 
 from __future__ import annotations
 
-import asyncio
+import json
 import socket
+import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from time import monotonic
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
-from aiohttp import web
+import structlog
 
 from rear.operations.metrics import Metrics
 from rear.operations.watching import OperationsPortTaken
 from rear.readiness import Readiness, Reason
+
+log = structlog.get_logger(__name__)
 
 LATE: Final = 2.0
 """Seconds without a turn of the service's loop after which it is not ready."""
@@ -26,7 +34,22 @@ LATE: Final = 2.0
 DEAD: Final = 60.0
 """Seconds without a turn after which it counts as dead. A large table is read in one piece."""
 
-ENDS_WITHIN: Final = 5.0
+STOPS_WITHIN: Final = 0.05
+"""Seconds between looks at whether it should stop."""
+
+PATIENCE: Final = 10.0
+"""Seconds that a client may take for its request."""
+
+PLAIN: Final = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer over HTTP."""
+
+    status: int
+    content_type: str
+    body: bytes
 
 
 class OperationsEndpoint:
@@ -42,7 +65,7 @@ class OperationsEndpoint:
         self._readiness = readiness
         self._metrics = metrics
         self._late = late
-        self._loop = asyncio.new_event_loop()
+        self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -60,63 +83,39 @@ class OperationsEndpoint:
     def start(self) -> None:
         """Begins to answer. Raises OperationsPortTaken."""
         try:
-            family, kind, protocol, _, place = socket.getaddrinfo(
-                self._host.strip("[]"), self.port, type=socket.SOCK_STREAM
-            )[0]
-            listener = socket.socket(family, kind, protocol)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind(place)
-                listener.listen()
-            except OSError:
-                listener.close()
-                raise
+            family, _, _, _, place = socket.getaddrinfo(self._host.strip("[]"), self.port, type=socket.SOCK_STREAM)[0]
+            self._server = _Server(family, (str(place[0]), int(place[1])), self)
         except OSError as error:
             raise OperationsPortTaken(
                 f"the operations endpoint cannot listen on {self.address}: {error.strerror}"
             ) from error
-        self.port = listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve, args=(listener,), name="operations", daemon=True)
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(STOPS_WITHIN,), name="operations", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
         """Answers no more."""
-        if self._thread is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(ENDS_WITHIN)
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._thread.join()
+            self._server.server_close()
 
-    def _serve(self, listener: socket.socket) -> None:
-        asyncio.set_event_loop(self._loop)
-        app = web.Application()
-        app.add_routes(
-            [
-                web.get("/livez", self._livez),
-                web.get("/readyz", self._readyz),
-                web.get("/metrics", self._show_metrics),
-            ]
-        )
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-        self._loop.run_until_complete(runner.setup())
-        self._loop.run_until_complete(web.SockSite(runner, listener).start())
-        try:
-            self._loop.run_forever()
-        finally:
-            self._loop.run_until_complete(runner.cleanup())
-            self._loop.close()
-
-    async def _livez(self, _: web.Request) -> web.Response:
-        still = monotonic() - self._readiness.report.seen
-        if still > DEAD:
-            return web.Response(status=503, text=f"the event loop has stood still for {still:.0f} s\n")
-        return web.Response(text="ok\n")
-
-    async def _readyz(self, _: web.Request) -> web.Response:
-        document = self.document()
-        return web.json_response(document, status=200 if document["ready"] else 503)
-
-    async def _show_metrics(self, request: web.Request) -> web.Response:
-        body, content_type = self._metrics.exposed(request.headers.get("Accept", ""))
-        return web.Response(body=body, headers={"Content-Type": content_type})
+    def answer(self, path: str, accept: str) -> Answer:
+        """What is said to a GET of `path`."""
+        if path == "/livez":
+            still = monotonic() - self._readiness.report.seen
+            if still > DEAD:
+                return Answer(503, PLAIN, f"the event loop has stood still for {still:.0f} s\n".encode())
+            return Answer(200, PLAIN, b"ok\n")
+        if path == "/readyz":
+            document = self.document()
+            return Answer(200 if document["ready"] else 503, "application/json", json.dumps(document).encode())
+        if path == "/metrics":
+            body, content_type = self._metrics.exposed(accept)
+            return Answer(200, content_type, body)
+        return Answer(404, PLAIN, b"there are /livez, /readyz and /metrics\n")
 
     def document(self) -> Mapping[str, Any]:
         """What /readyz says."""
@@ -133,6 +132,46 @@ class OperationsEndpoint:
             "reasons": reasons,
             "warnings": [_reason(warning) for warning in report.warnings],
         }
+
+
+class _Server(ThreadingHTTPServer):
+    allow_reuse_address = True
+
+    def __init__(self, family: socket.AddressFamily, place: tuple[str, int], endpoint: OperationsEndpoint) -> None:
+        self.address_family = family
+        super().__init__(place, partial(_Handler, endpoint))
+
+    def server_bind(self) -> None:
+        # Not that of HTTPServer, which asks the resolver for a name that nobody needs, and may wait for it.
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        error = sys.exception()
+        if not isinstance(error, ConnectionError | TimeoutError):  # a client that went away is nobody's trouble
+            log.error("the operations endpoint failed", exc_info=error)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server_version = "rear"
+    sys_version = ""
+    protocol_version = "HTTP/1.1"
+    timeout = PATIENCE
+
+    def __init__(self, endpoint: OperationsEndpoint, *args: Any) -> None:
+        self._endpoint = endpoint
+        super().__init__(*args)
+
+    def do_GET(self) -> None:
+        answer = self._endpoint.answer(urlsplit(self.path).path, self.headers.get("Accept", ""))
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing: a probe comes every few seconds."""
 
 
 def _reason(reason: Reason) -> dict[str, str]:
