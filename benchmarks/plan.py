@@ -20,7 +20,10 @@ class Plan:
     hot_calls: int = 2_000
     lists: int = 300
     list_load: int = 3_000
-    ledger: int = 20_000
+    ended: int = 250_000
+    live: int = 100_000
+    big_calls: int = 500
+    rebuilds: int = 1
     repeats: int = 3
 
     @property
@@ -40,7 +43,9 @@ QUICK: Final = replace(
     hot_calls=300,
     lists=30,
     list_load=300,
-    ledger=500,
+    ended=600,
+    live=300,
+    big_calls=30,
     repeats=1,
 )
 """Every line of the report, from numbers too small to mean anything."""

@@ -32,7 +32,11 @@ SECTIONS: Final[Mapping[str, tuple[str, Measure]]] = {
 @click.command()
 @click.option("--only", type=click.Choice(list(SECTIONS)), multiple=True, help="Only this section; repeatable.")
 @click.option("--pairs", type=click.IntRange(1), help="Pairs of rounds.  [default: 5, with --quick 1]")
-@click.option("--ledger", type=click.IntRange(1), help="Reservations in the ledger section.  [default: 20000]")
+@click.option(
+    "--ledger",
+    type=click.IntRange(1),
+    help="Live contracts in the ledger section, with 2.5 ended ones for each.  [default: 100000]",
+)
 @click.option("--quick", is_flag=True, help="Small numbers: shows that everything runs, and measures nothing.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write figures here.")
 def main(only: Sequence[str], pairs: int | None, ledger: int | None, quick: bool, json_path: Path | None) -> None:
@@ -40,7 +44,9 @@ def main(only: Sequence[str], pairs: int | None, ledger: int | None, quick: bool
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # servers are spawned, and gRPC would warn of each
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(open(os.devnull, "w")))  # noqa: SIM115
     plan = QUICK if quick else FULL
-    plan = replace(plan, pairs=pairs or plan.pairs, ledger=ledger or plan.ledger)
+    plan = replace(
+        plan, pairs=pairs or plan.pairs, live=ledger or plan.live, ended=ledger * 5 // 2 if ledger else plan.ended
+    )
     click.echo(
         f"Python {platform.python_version()}, grpcio {grpc.__version__}, {os.cpu_count()} cores, "
         f"load {os.getloadavg()[0]:.1f}; {plan.pairs} alternated pairs, medians\n"

@@ -24,7 +24,11 @@ LINES = {
     ],
     "list": ["list, 1 in flight, p50", "list, 16 in flight"],
     "ledger": [
-        "node, resident, with them",
+        "reserve on an empty ledger, p50",
+        "reserve on the big ledger, p50",
+        "reserve, p50, big / empty",
+        "node, resident, with all of it read",
+        "node, resident, that made them all",
         "nats-server, resident, with them",
         "start-up, tables present",
         "start-up, tables deleted",
