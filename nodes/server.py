@@ -27,6 +27,7 @@ from rear.managers.provider import Provider
 from rear.managers.rear import RearManager, Reconciled
 from rear.managers.timekeeper import Timekeeper
 from rear.managers.timers import Timers
+from rear.managers.warming import Warming
 from rear.operations.instrument import Instrument, Parts
 from rear.projections.feed import TablesFeed
 from rear.projections.rebuild import Replayed, forget_ended, rebuild
@@ -115,6 +116,7 @@ class Node:
         self._ids = ids or RandomIds()
         self._stack = AsyncExitStack()
         self._rear: RearManager
+        self._warming: Warming
         self._server: RpcServer
         self._callers: Callers
 
@@ -152,6 +154,8 @@ class Node:
         self._gate.open()
         self.readiness.become(Role.WRITER)
         self._scrub_ledger()
+        self._warming.start()
+        self._stack.push_async_callback(self._warming.stop)
         log.info("serving", endpoint=self.endpoint, provider=self.settings.provider_id)
 
     def look_again(self) -> None:
@@ -244,6 +248,7 @@ class Node:
         )
         self.contracts = ContractManager(provider)
         self.timekeeper = Timekeeper(provider)
+        self._warming = Warming(provider)
         self._rear = RearManager(provider)
         writer.listeners += [provider, self.feed, self._signal]
         for one in self.instruments:

@@ -17,9 +17,12 @@ from rear.ledger.mending import accept_loss
 from rear.ledger.sources import RandomIds, SystemClock
 from rear.managers import provider as providers
 from rear.managers.discovery import DiscoveryManager
+from rear.managers.warming import Warming
 from rear.projections import feed, tables
+from rear.projections.lazy import LazyHolds
 from tests.faulty_stream import FaultyStream, is_refused, reserve, until_waiting
 from tests.seller import BUYER, PROVIDER, SERVICE, Seller, cpus, verb, wish
+from tests.waiting import eventually
 
 
 async def test_a_timer_survives_a_cancel_that_is_taken_back_with_the_expiry(
@@ -200,3 +203,20 @@ async def test_a_cut_connection_in_the_middle_of_a_read_does_not_end_a_start(
     client.cut()
     assert await reading == before
     assert ledger.generation == connections + 1
+
+
+async def test_after_a_start_the_calendars_are_made_while_nobody_waits_for_them(seller: Seller) -> None:
+    for number in range(3):
+        await seller.reserve(f"r{number}", wish(f"r{number}", cpus(1_000), confirm=True))
+    await seller.close()
+    await seller.open()
+    loaded = seller.state.pools["machine"].holds
+    assert isinstance(loaded, LazyHolds)
+    warming = Warming(seller.provider)
+    warming.start()
+    await eventually(lambda: "machine" in seller.state._calendars)
+    await warming.stop()
+    with closing(sqlite3.connect(seller.tables.path)) as connection, connection:
+        connection.execute("DELETE FROM holds")
+
+    assert len(loaded) == 3  # they were read before
