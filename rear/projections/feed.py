@@ -43,6 +43,7 @@ class TablesFeed:
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._learner: asyncio.Task[None] | None = None
         self._broken: Exception | None = None
         self._closing = False
 
@@ -88,15 +89,26 @@ class TablesFeed:
 
     def start(self) -> None:
         """Begins to write."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="tables-feed")
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._run(), name="tables-feed")
+        self._learner = loop.create_task(self._learn(), name="tables-learner")
 
     async def close(self) -> None:
         """Writes what is waiting, and ends."""
         self._closing = True
         self._wake.set()
         self._hurry.set()
-        if self._task is not None:
-            await self._task
+        if self._task is not None and self._learner is not None:
+            self._learner.cancel()
+            await asyncio.gather(self._task, asyncio.wait([self._learner]))
+
+    async def _learn(self) -> None:
+        """Learns in the background which contracts have a row. Where it cannot, each one is looked for."""
+        try:
+            for _ in self.tables.learning():
+                await asyncio.sleep(0)
+        except sqlite3.Error as error:
+            log.warning("contracts are looked for one by one", error=str(error))
 
     async def _run(self) -> None:
         while not self._closing:

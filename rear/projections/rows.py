@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -101,6 +101,11 @@ def new_contract_row(sequence: int, contract: Contract, event: bytes) -> Row:
         *_history(contract),
         event,
     )
+
+
+def contract_ids(new: Iterable[Row]) -> Iterator[str]:
+    """The ids in rows for NEW_CONTRACT."""
+    return (str(row[1]) for row in new)
 
 
 def contract_row(contract: Contract) -> Row:

@@ -115,6 +115,7 @@ NEW_HOLD: Final = "INSERT INTO holds VALUES (?, ?, ?, ?, ?, ?, ?)"
 DROP_HOLD: Final = "DELETE FROM holds WHERE pool_id = ? AND hold_id = ?"
 DROP_HOLD_AT: Final = "DELETE FROM holds WHERE sequence = ?"
 NEW_CONTRACT: Final = "INSERT INTO contracts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+NEXT_CONTRACTS: Final = "SELECT contract_id FROM contracts WHERE contract_id > ? ORDER BY contract_id LIMIT ?"
 _PUT_CONTRACT: Final = (
     "UPDATE contracts SET state = ?, live = ?, revision = ?, due_at = ?, updated_at = ?, ended_by = ?, "
     "ended_because = ?, requests = ?"

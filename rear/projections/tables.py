@@ -31,12 +31,16 @@ from rear.ledger.errors import LedgerError
 from rear.projections import rows, schema
 from rear.projections.batch import standing_row, statements
 from rear.projections.bulk import Filling, filling
+from rear.projections.known import KnownContracts
 from rear.projections.lazy import Lazily, LazyHolds
 
 log = structlog.get_logger(__name__)
 
 STEPS_TO_CHECKPOINT: Final = 20_000
 """Steps after which the write-ahead log is to be brought into the file."""
+
+IDS_IN_SLICE: Final = 500
+"""Ids read in one go: about a quarter of a millisecond."""
 
 ROWS_IN_SLICE: Final = 64
 """Rows written in one go: about half a millisecond."""
@@ -89,6 +93,7 @@ class Tables:
             discard(path)
             self._writer = self._open(path)
         self._reader = sqlite3.connect(path, check_same_thread=False)
+        self._known = KnownContracts()
 
     @contextmanager
     def filled_anew(self) -> Iterator[Filling]:
@@ -98,6 +103,7 @@ class Tables:
         """
         self.close()
         discard(self.path)
+        self._known = KnownContracts()
         try:
             with filling(self.path) as filled:
                 yield filled
@@ -123,6 +129,8 @@ class Tables:
         last = batch[-1]
         with self._writer:
             for statement, values in statements(batch):
+                if statement is schema.NEW_CONTRACT:
+                    self._known.add(rows.contract_ids(values))
                 for begin in range(0, len(values), ROWS_IN_SLICE):
                     self._writer.executemany(statement, values[begin : begin + ROWS_IN_SLICE])
                     yield
@@ -220,8 +228,19 @@ class Tables:
                 raise LookupError(f"allocation {allocation_id} is gone")
             return rows.allocation_from(row)
 
+    def learning(self) -> Iterator[None]:
+        """Learns in slices which contracts have a row, so that others need not be looked for."""
+        after = ""
+        while page := self._reader.execute(schema.NEXT_CONTRACTS, (after, IDS_IN_SLICE)).fetchall():
+            self._known.add(contract_id for (contract_id,) in page)
+            after = page[-1][0]
+            yield
+        self._known.complete = True
+
     def contract(self, contract_id: str) -> Contract | None:
         """A contract at the tables' position; None where there is none."""
+        if contract_id not in self._known:
+            return None
         row = self._reader.execute(
             f"SELECT {rows.CONTRACT_COLUMNS} FROM contracts WHERE contract_id = ?", (contract_id,)
         ).fetchone()
