@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
 
 import pytest
 
 from rear.domain.events import Cause, WriterChanged
+from rear.domain.quantities import Quantities
 from rear.domain.refusals import (
     CapacityExceeded,
     OutcomePending,
@@ -16,16 +20,21 @@ from rear.domain.refusals import (
 )
 from rear.domain.window import Instant
 from rear.ledger import landing
+from rear.ledger.chain import GENESIS
 from rear.ledger.commit import Decision
-from rear.ledger.connection import Connection
+from rear.ledger.connection import Connection, Endpoint
 from rear.ledger.errors import OutcomeUnknown
+from rear.ledger.reader import read_proved
 from tests.faulty_stream import (
     FaultyStream,
     append_foreign,
     events_of,
     reserve,
 )
-from tests.seller import SERVICE, Seller, cpus, wish
+from tests.plain_server import PlainServer
+from tests.seller import MACHINE, SERVICE, Seller, cpus, wish
+
+HAND_OVERS: Final = 6
 
 
 def beside(seller: Seller, connection: Connection) -> Seller:
@@ -145,3 +154,65 @@ class TestOthers:
                     assert key in there
         finally:
             await rival.close()
+
+
+async def test_hand_overs_under_load_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
+    """Writers on a server that is nobody's child, each with a connection and a state directory of its own."""
+    server = PlainServer(tmp_path / "nats").start()
+    connections: list[Connection] = []
+
+    async def writer(number: int, after: Seller | None) -> Seller:
+        connection = Connection(lambda: Endpoint(server.url), name=f"writer-{number}")
+        connections.append(connection)
+        await connection.open(10)
+        stream = FaultyStream(connection)
+        await stream.ensure()
+        directory = tmp_path / f"writer-{number}"
+        if after is not None:
+            directory.mkdir()
+            shutil.copy(after.directory / "anchor", directory)
+        return Seller(stream, directory, after.clock if after is not None else None)
+
+    sellers = [await (await writer(0, None)).open()]
+    outcomes: dict[str, asyncio.Task[object]] = {}
+    try:
+        await sellers[0].pools.reconcile([replace(MACHINE, capacity=Quantities({"cpu_millicores": 1_000_000}))])
+        for number in range(1, HAND_OVERS + 1):
+            rival = await writer(number, sellers[-1])
+            opening = None
+            for each in range(12):
+                request = f"r-{number}-{each}"
+                outcomes[request] = reserve(sellers[-1], request)
+                await asyncio.sleep(0.002)
+                if each == number % 6:
+                    opening = asyncio.create_task(rival.open())
+            assert opening is not None
+            sellers.append(await opening)
+        found = await asyncio.gather(*outcomes.values(), return_exceptions=True)
+        last = sellers[-1]
+        assert last.state.service.epoch == HAND_OVERS + 1
+        there = set(last.state.contracts)
+        granted = 0
+        for request, outcome in zip(outcomes, found, strict=True):
+            key = wish(request, cpus(1)).contract_id
+            if isinstance(outcome, BaseException):
+                assert isinstance(outcome, TryAgain)
+                if not isinstance(outcome, OutcomePending):
+                    assert key not in there, f"{request} was refused ({outcome}), but is there"
+            else:
+                granted += 1
+                assert key in there, f"{request} was granted, and is lost"
+        assert 0 < granted < len(found)
+        assert len(last.state.pools["machine"].holds) == len(there)
+        # And what the last one has in memory is what the ledger proves.
+        read = [item.sequence async for page in read_proved(last.stream, after=0, hash=GENESIS) for item in page]
+        assert read == list(range(1, last.writer.tip[0] + 1))
+        for before in sellers[:-1]:
+            with pytest.raises(TryAgain, match="epoch"):
+                await reserve(before, "late")
+    finally:
+        for each_seller in sellers:
+            await each_seller.close()
+        for connection in connections:
+            await connection.close()
+        server.stop()

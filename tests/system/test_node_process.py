@@ -218,15 +218,6 @@ async def test_tables_that_are_lost_or_damaged_are_rebuilt_to_the_same_rows(
 # -- not starting ------------------------------------------------------------------------------------------
 
 
-def test_a_second_node_on_the_same_state_does_not_start(node: NodeProcess, new_node: NewNode) -> None:
-    second = new_node(pool("p"))
-    own, second.state = second.state, node.state
-    second.spawn()
-    second.state = own  # what runs over the other one's is not its own
-    assert str(node.state) in reason_of_end(second)
-    assert node.running
-
-
 def test_a_node_does_not_start_on_a_port_that_is_taken(node: NodeProcess, new_node: NewNode) -> None:
     second = new_node(pool("p"), name="n2", port=node.port)
     second.spawn()
