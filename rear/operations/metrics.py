@@ -99,6 +99,9 @@ class LiveCollector(Collector):
         yield labelled("rear_role", "1 for what the service is to its ledger.", "role", roles)
         failing = {reason.what: 1 for reason in report.reasons}
         yield labelled("rear_not_ready", "1 for each condition that keeps it from serving.", "what", failing)
+        scrubbed = report.facts.get("scrub")
+        if isinstance(scrubbed, int):
+            yield gauge("rear_scrub_position", "The sequence up to which the scrub has read.", scrubbed)
         warnings = {reason.what: 1 for reason in report.warnings}
         yield labelled("rear_warning", "1 for each finding that an operator should look at.", "what", warnings)
 

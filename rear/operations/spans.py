@@ -41,7 +41,7 @@ def provider_for(provider_id: str, environment: Mapping[str, str]) -> TracerProv
             SERVICE_VERSION: version("rear"),
         }
     )
-    provider = TracerProvider(resource=resource)
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(_exporter(environment)))
     return provider
 

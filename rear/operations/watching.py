@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -30,6 +31,10 @@ class CannotTrace(CannotWatch):
 
 
 log = structlog.get_logger(__name__)
+
+
+LAST_SPANS: Final = 2.0
+"""Seconds that the last spans of a service have to reach the collector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +79,13 @@ def _traced(provider_id: str) -> Iterator[Instrument]:
     try:
         yield Tracing(provider)
     finally:
-        provider.shutdown()
+        _end(provider.shutdown)
+
+
+def _end(shutdown: Callable[[], None]) -> None:
+    """Sends what waits. A collector that does not answer must not keep the service from ending."""
+    sending = threading.Thread(target=shutdown, name="last spans", daemon=True)
+    sending.start()
+    sending.join(LAST_SPANS)
+    if sending.is_alive():
+        log.warning("the last spans were not sent: the collector does not answer")

@@ -110,6 +110,15 @@ async def test_spans_that_wait_are_sent_when_the_node_stops(
     assert len(collector[0].named("rear.v1.ContractService/ReserveFlavour")) == 1
 
 
+async def test_a_collector_that_is_not_there_keeps_nothing_from_ending(new_node: NewNode) -> None:
+    node = new_node(pool("p", cpu=10))
+    node.environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    node.start()
+    async with Client(node.endpoint) as client:
+        await client.reserve_flavour(reserve("p-1"))
+    assert await asyncio.to_thread(node.terminate) == 0
+
+
 def test_an_exporter_that_is_not_known_stops_the_start(tmp_path: Path) -> None:
     rear = str(Path(sys.executable).with_name("rear"))
     done = subprocess.run(
