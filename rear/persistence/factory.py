@@ -84,7 +84,7 @@ class JetStreamFactory(InfrastructureFactory[JetStreamTrackingRecorder]):
         name = self._settings.stream(self.env.name, purpose)
         subject = self._settings.subject(self.env.name, purpose)
         thread = self._connected()
-        stream = RecordStream(thread.connection, name, [f"{subject}.>"], replicas=self._settings.replicas)
+        stream = RecordStream(thread.connection, name, [f"{subject}.>"], replicas=self._settings.servers.replicas)
         recorder = kind(thread, Records(stream, subject, patience=self._settings.timeout))
         thread.call(stream.ensure() if may_create(self.env) else stream.verify())
         if isinstance(recorder, StreamRecorder):
@@ -96,8 +96,6 @@ class JetStreamFactory(InfrastructureFactory[JetStreamTrackingRecorder]):
             if self._closed:
                 raise InterfaceError("the factory is closed")
             if self._thread is None:
-                endpoint = self._settings.endpoint
-                self._thread = StreamThread(
-                    lambda: endpoint, "recorder", connect_timeout=self._settings.connect_timeout
-                )
+                settings = self._settings
+                self._thread = StreamThread(settings.endpoint, "recorder", connect_timeout=settings.connect_timeout)
             return self._thread

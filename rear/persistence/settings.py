@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from eventsourcing.utils import Environment, strtobool
 
 from rear.ledger.connection import Endpoint
+from rear.ledger.errors import NotLetIn
+from rear.ledger.external import NatsServers, parse_urls
 
 T = TypeVar("T")
 
 URL: Final = "JETSTREAM_URL"
 USER: Final = "JETSTREAM_USER"
 PASSWORD: Final = "JETSTREAM_PASSWORD"
+PASSWORD_FILE: Final = "JETSTREAM_PASSWORD_FILE"
+TOKEN_FILE: Final = "JETSTREAM_TOKEN_FILE"
 CREDENTIALS: Final = "JETSTREAM_CREDENTIALS"
 TLS_CA: Final = "JETSTREAM_TLS_CA"
 TLS_CERTIFICATE: Final = "JETSTREAM_TLS_CERTIFICATE"
@@ -34,11 +37,17 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 class RecorderSettings:
     """How to reach the server, what the streams are called, and for how long to try (seconds)."""
 
-    endpoint: Endpoint
+    servers: NatsServers
+    password: str | None = field(repr=False)
+    """One that is not in a file."""
     prefix: str
-    replicas: int
     connect_timeout: float
     timeout: float
+
+    def endpoint(self) -> Endpoint:
+        """Where the servers are and how they let us in, from what is on the files now. Raises NotLetIn."""
+        endpoint = self.servers.endpoint()
+        return endpoint if self.password is None else replace(endpoint, password=self.password)
 
     def stream(self, application: str, purpose: str) -> str:
         """A stream's name. Raises OSError where the names cannot be part of one."""
@@ -54,22 +63,35 @@ def read_settings(env: Environment) -> RecorderSettings:
     url = env.get(URL)
     if not url:
         raise OSError(f"JetStream URL not found in environment with keys: {', '.join(env.create_keys(URL))}")
-    endpoint = Endpoint(
-        url,
+    try:
+        urls = parse_urls(url)
+    except ValueError as error:
+        raise OSError(f"Environment value for key '{URL}' is invalid: {error}") from error
+    servers = NatsServers(
+        urls,
         user=env.get(USER) or None,
-        password=env.get(PASSWORD) or None,
+        password_file=env.get(PASSWORD_FILE) or None,
+        token_file=env.get(TOKEN_FILE) or None,
         credentials=env.get(CREDENTIALS) or None,
-        tls=_tls(env),
+        ca=env.get(TLS_CA) or None,
+        certificate=env.get(TLS_CERTIFICATE) or None,
+        key=env.get(TLS_KEY) or None,
+        replicas=_number(env, REPLICAS, "1", int),
     )
+    try:
+        servers.endpoint()
+    except NotLetIn as error:
+        files = ", ".join((PASSWORD_FILE, TOKEN_FILE, CREDENTIALS, TLS_CA, TLS_CERTIFICATE, TLS_KEY))
+        raise OSError(f"Environment values for {files} are invalid: {error}") from error
     prefix = env.get(PREFIX) or "ES"
     if not _NAME.fullmatch(prefix) or prefix.upper() == "REAR":
         raise OSError(
             f"Environment value for key '{PREFIX}' is invalid: '{prefix}'; letters, digits, _ and -, not REAR"
         )
     return RecorderSettings(
-        endpoint,
+        servers,
+        env.get(PASSWORD) or None,
         prefix,
-        replicas=_number(env, REPLICAS, "1", int),
         connect_timeout=_number(env, CONNECT_TIMEOUT, "20", float),
         timeout=_number(env, TIMEOUT, "30", float),
     )
@@ -97,18 +119,3 @@ def _number(env: Environment, key: str, default: str, kind: Callable[[str], T]) 
     if number is None or not number > 0:  # type: ignore[operator]  # it is int or float
         raise OSError(f"Environment value for key '{key}' is invalid: '{said}'; a number above 0 is expected")
     return number
-
-
-def _tls(env: Environment) -> ssl.SSLContext | None:
-    authority, certificate, key = env.get(TLS_CA), env.get(TLS_CERTIFICATE), env.get(TLS_KEY)
-    if not (authority or certificate or key):
-        return None
-    try:
-        context = ssl.create_default_context(cafile=authority or None)
-        if certificate or key:
-            context.load_cert_chain(certificate or "", key or None)
-    except (OSError, ssl.SSLError) as error:
-        raise OSError(
-            f"Environment values for {TLS_CA}, {TLS_CERTIFICATE} or {TLS_KEY} are invalid: {error}"
-        ) from error
-    return context
