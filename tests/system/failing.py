@@ -53,6 +53,9 @@ AT_WORK: Final = (
 PROVOKED: Final = ("server.fallen", "connection.checked", "node.draining")
 """Points that it comes to when something else happens first."""
 
+ELSEWHERE: Final = ("mending.before_anchor",)
+"""Points that no node comes to; a test of their own is in test_failpoints."""
+
 NOTHING_TO_CUT: Final = frozenset({"server.locked", "server.spawned", "server.fallen"})
 """Points at which there is no connection."""
 

@@ -17,11 +17,11 @@ from typing import Final
 
 import pytest
 
-from rear.failpoints import VARIABLE
+from rear.failpoints import POINTS, VARIABLE
 from rear.rpc.client import Client
 from tests.checker import Call, check
 from tests.system.evidence import Ledger, Rebuilt, agreeing, digests
-from tests.system.failing import AT_START, AT_WORK, PROVOKED, SEED, SHARD, SHARDS, Failpoints, actions_at
+from tests.system.failing import AT_START, AT_WORK, ELSEWHERE, PROVOKED, SEED, SHARD, SHARDS, Failpoints, actions_at
 from tests.system.fixtures import NewNode
 from tests.system.node_process import NodeProcess
 from tests.system.scenes import BY_TIME, GOALS, POOLS, VERBS, Scene, Stage
@@ -31,6 +31,8 @@ CELLS: Final = os.environ.get("REAR_CELLS", "")
 PARTS: Final = 1 if CELLS else 3
 """Parts of the sample, so that tests that run side by side share it."""
 CELLS_OF_A_NODE: Final = 12
+CELL_WITHIN: Final = 90.0
+"""Seconds for one cell; it takes two where nobody else wants the processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,8 @@ async def test_a_failure_at_any_point_and_any_verb_leaves_nothing_half_done(part
             theatre = Theatre(new_node(*POOLS, name=f"n{number}"), chance)
         theatre._chance = chance
         try:
-            await theatre.play(cell)
+            async with asyncio.timeout(CELL_WITHIN):
+                await theatre.play(cell)
         except Exception as error:
             if len(cells) == 1 or not CELLS:
                 raise AssertionError(f"REAR_SEED={SEED} REAR_CELLS={cell}") from error
@@ -211,6 +214,10 @@ async def test_a_failure_at_any_point_and_any_verb_leaves_nothing_half_done(part
         await theatre.close()
     print(f"{sum(done.values())} cells, {dict(done)}, {len(failed)} failed", flush=True)
     assert not failed, f"REAR_SEED={SEED} REAR_CELLS={','.join(line.partition('@')[0] for line in failed)}"
+
+
+def test_every_point_is_tried() -> None:
+    assert {*AT_START, *AT_WORK, *PROVOKED, *ELSEWHERE} == set(POINTS)
 
 
 def accept_loss(node: NodeProcess, failpoint: str) -> int:
