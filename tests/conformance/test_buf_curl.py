@@ -11,7 +11,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.system.node_process import NodeProcess
+from tests.certificates import TestAuthority, write
+from tests.system.fixtures import NewNode
+from tests.system.node_process import NodeProcess, pool
 
 BUF = Path(sys.executable).with_name("buf")
 
@@ -109,3 +111,31 @@ def test_a_refusal_comes_with_its_typed_details(
     error: Json = json.loads(done.stderr)
     assert error["code"] == code
     assert {"google.rpc.ErrorInfo", detail} <= {found["type"] for found in error["details"]}
+
+
+def test_a_certificate_says_who_it_is(new_node: NewNode, tmp_path: Path) -> None:
+    node, authority = new_node(pool("small", cpu=4)), TestAuthority(domain="system.test")
+    service = write(tmp_path / "service", authority.issue(node.provider_id, ip=["127.0.0.1"]), authority.pem)
+    alice = write(tmp_path / "alice", authority.issue("spiffe://system.test/buyer/alice"), authority.pem)
+    node.options = ["--tls-cert", str(service.cert), "--tls-key", str(service.key), "--tls-ca", str(service.ca)]
+    node.start()
+    certified = ("--cert", str(alice.cert), "--key", str(alice.key))
+
+    def curl(method: str, request: Json, *options: str) -> subprocess.CompletedProcess[str]:
+        url = f"https://{node.endpoint}/rear.v1.{method}"
+        command = [str(BUF), "curl", "--protocol", "grpc", "--cacert", str(alice.ca), *options]
+        return subprocess.run(
+            [*command, url, "--data", json.dumps(request)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    done = curl("ContractService/ReserveFlavour", wish(1, "r-1"), *certified)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["contract"]["buyerId"] == "spiffe://system.test/buyer/alice"
+    assert curl("ContractService/ReserveFlavour", wish(1, "r-2")).returncode != 0, "no certificate was asked for"
+    denied = json.loads(curl("AuditService/ReadEvents", {}, *certified).stderr)
+    assert denied["code"] == "permission_denied"
