@@ -74,7 +74,6 @@ class NodeProcess:
         self.port = port
         self.state = folder / "state"
         self.log = folder / "node.log"
-        self.options: Sequence[str] = ()
         self.environment: dict[str, str] = {}
         """What its processes find in theirs besides ours."""
         self.launcher: Sequence[str] = ()
