@@ -1,4 +1,4 @@
-"""A bare gRPC server on the node's loop and options: takes bytes, answers bytes, does nothing."""
+"""A bare gRPC server as the node is one: its loop, its options. It takes bytes, answers bytes, and does nothing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import click
 import grpc
-import uvloop
 
+from rear.process import run
 from rear.rpc.server import OPTIONS
 
 SERVICE: Final = "rear.benchmarks.Echo"
@@ -22,7 +22,7 @@ METHOD: Final = "Echo"
 @click.option("--ready-file", type=click.Path(path_type=Path), required=True)
 def main(response_bytes: int, ready_file: Path) -> None:
     """Serve until SIGTERM; the ready file tells where."""
-    uvloop.run(_serve(bytes(response_bytes), ready_file))
+    run(_serve(bytes(response_bytes), ready_file))
 
 
 async def _serve(response: bytes, ready_file: Path) -> None:

@@ -42,6 +42,12 @@ class Running:
         return int(self.process.memory_info().rss)
 
     @property
+    def worked(self) -> float:
+        """Seconds of processor time so far, without its children's."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+    @property
     def nats_resident(self) -> int:
         """Resident memory in bytes of the nats-servers that it runs."""
         return sum(child.memory_info().rss for child in self.process.children(recursive=True))

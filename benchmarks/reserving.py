@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -50,7 +50,7 @@ async def measure(plan: Plan, directory: Path) -> list[Figure]:
                 if in_flight == 1:
                     figures += await _one_by_one(plan, calls, session, buyer, echo, append)
                 else:
-                    figures += await _side_by_side(plan, in_flight, calls, session, buyer, echo)
+                    figures += await _side_by_side(plan, in_flight, calls, session, buyer, server, echo)
     requests = buyer.reservations(1_000)
     return [
         Figure("request_bytes", "request, mean", sum(r.ByteSize() for r in requests) / len(requests), "bytes"),
@@ -64,19 +64,30 @@ Append = Callable[[], Awaitable[None]]
 
 
 async def _side_by_side(
-    plan: Plan, in_flight: int, calls: int, session: Session, buyer: Buyer, echo: Echo
+    plan: Plan, in_flight: int, calls: int, session: Session, buyer: Buyer, server: Running, echo: Echo
 ) -> list[Figure]:
-    echoed, reserved = [], []
+    echoed, reserved, server_worked, node_worked = [], [], [], []
     for _ in range(plan.pairs):
         requests = buyer.reservations(calls)
+        before = server.worked
         echoed.append(await drive(echo, [request.SerializeToString() for request in requests], in_flight))
+        server_worked.append(server.worked - before)
+        before = session.node.worked
         reserved.append(await session.reserve(requests, in_flight))
+        node_worked.append(session.node.worked - before)
     key, label = f"{in_flight}_in_flight", f"{in_flight} in flight"
     return [
         *rates(f"echo_{key}", f"echo, {label}", echoed),
+        _worked(f"echo_{key}", "echo server, processor time of each", server_worked, calls),
         *rates(f"reserve_{key}", f"reserve, {label}", reserved),
+        _worked(f"reserve_{key}", "node, processor time of each", node_worked, calls),
         *ratios(f"ratio_{key}", f"reserve / echo, {label}", reserved, echoed, TARGETS.get(in_flight)),
     ]
+
+
+def _worked(key: str, label: str, seconds: Sequence[float], calls: int) -> Figure:
+    """What one call cost a server: unlike rates, comparable from one hour to the next on a machine that is shared."""
+    return Figure(f"{key}_processor_us", label, median(seconds) / calls * 1e6, "µs")
 
 
 async def _one_by_one(

@@ -222,7 +222,8 @@ class Tables:
     def _allocation(self, allocation_id: str) -> Allocation:
         with self._reading_late():
             row = self._reader.execute(
-                f"SELECT {rows.ALLOCATION_COLUMNS} FROM allocations WHERE allocation_id = ?", (allocation_id,)
+                f"SELECT {rows.ALLOCATION_COLUMNS} FROM allocations WHERE allocation_id = ? AND state != 'RELEASED'",
+                (allocation_id,),
             ).fetchone()
             if row is None:
                 raise LookupError(f"allocation {allocation_id} is gone")
