@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
-from typing import Final, Protocol
+from typing import Protocol
 
 from rear.domain.window import Instant
-
-IDS_IN_BLOCK: Final = 256
 
 
 class Clock(Protocol):
@@ -36,17 +35,14 @@ class SystemClock:
 
 
 class RandomIds:
-    """Random UUIDs (version 4), from the system's randomness, fetched for many of them at a time."""
+    """UUIDs of version 8 (RFC 9562): 74 random bits that no other run has, and a count."""
 
     def __init__(self) -> None:
-        self._block = ""
-        self._next = 0
+        digits = os.urandom(10).hex()
+        variant = "89ab"[int(digits[16], 16) & 3]
+        self._beginning = f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-{variant}{digits[17:20]}-"
+        self._count = itertools.count()
 
     def new(self) -> str:
         """A new one."""
-        if self._next == len(self._block):
-            self._block, self._next = os.urandom(16 * IDS_IN_BLOCK).hex(), 0
-        text = self._block[self._next : self._next + 32]
-        self._next += 32
-        variant = "89ab"[int(text[16], 16) & 3]
-        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+        return f"{self._beginning}{next(self._count):012x}"
