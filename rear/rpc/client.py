@@ -42,7 +42,8 @@ CHANNEL_OPTIONS: Final[Sequence[tuple[str, int]]] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     # A peer that is gone without a word is noticed within 40 s while a call waits for it.
     ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    # It is this that ends the wait for a ping's answer (a minute by default), not grpc.keepalive_timeout_ms.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 0),
     # A service that restarts is found again soon; the calls' own pauses keep this from being a storm.
     ("grpc.initial_reconnect_backoff_ms", 100),

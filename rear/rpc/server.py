@@ -20,6 +20,9 @@ from rear.rpc.undecodable import LenientServer
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", LARGEST_RECEIVED),
     ("grpc.so_reuseport", 0),
+    # A client that is gone without a word is noticed within 40 s; otherwise what it follows would be kept for hours.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
 )

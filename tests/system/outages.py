@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rear.rpc.client import Client
 from rear.rpc.refused import CallFailed
 from tests.checker import RecordingClient
+from tests.checker.history import Refusal, Unknown
 from tests.system.asking import reserve
 from tests.system.evidence import agreeing, digests
 from tests.system.load import History
@@ -92,6 +93,19 @@ async def answers_more(history: History, count: int = 40, within: float = 60.0) 
     """Returns once the buyers have that many more OKs."""
     goal = len(history.granted) + count
     await eventually(lambda: len(history.granted) >= goal, within)
+
+
+def check_stands_still(history: History, since: int) -> None:
+    """What was answered OK since a moment is of what had been before: the ledger has not moved on.
+
+    A repeated request gets its outcome also while nothing can be written.
+    """
+    positions = {
+        getattr(call.outcome, "position", "")
+        for call in history.calls
+        if call.writes and call.began > since and not isinstance(call.outcome, Refusal | Unknown)
+    }
+    assert len(positions) <= 1, f"the ledger moved on, though nothing can be written: {positions}"
 
 
 async def whole_again(node: NodeProcess, history: History, scratch: Path, *, skew: float = 0.0) -> None:

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import psutil
 import pytest
 
 from rear.rpc.client import Client
 from rear.rpc.refused import Unreachable
+from rear.v1.audit_service_pb2 import ReadEventsRequest
 from tests.checker import Call, RecordingClient, check
 from tests.plain_server import PlainServer
 from tests.system.asking import reserve
@@ -25,6 +27,7 @@ from tests.system.outages import (
     LONG,
     answers_in_time,
     answers_more,
+    check_stands_still,
     logged,
     operations,
     readyz,
@@ -32,11 +35,14 @@ from tests.system.outages import (
     whole_again,
 )
 from tests.system.relay import Relay, Way
+from tests.waiting import eventually
 
 POOLS: Final = (pool("a", cpu=20), pool("b", cpu=20), pool("spare", cpu=100))
 FLAVOURS: Final = {"a-1": False, "b-1": False}
 NOTICED_WITHIN: Final = 6.0
 """Seconds until a service knows that its connection to the ledger's server is dead, though nobody said so."""
+GONE_WITHIN: Final = 60.0
+"""Seconds until a node lets a client go that went silent."""
 BACK_WITHIN: Final = 10.0
 """Seconds until it serves again, once the way is open."""
 
@@ -72,9 +78,9 @@ async def test_a_silent_connection_to_nats_is_noticed_and_nothing_wrong_is_answe
                 status, whys = await readyz(ops)
                 assert status == 503
                 assert any("connection to the ledger's server" in why for why in whys), whys
-                granted = len(history.granted)
+                still = time.monotonic_ns()
                 await asyncio.sleep(max(0.0, LASTING - (time.monotonic() - began)))
-                assert len(history.granted) == granted, "answered OK, though nothing can have been acknowledged"
+                check_stands_still(history, still)
             back = await until_serving(node, True, BACK_WITHIN)
             await answers_more(history)
         print(f"{way.name}: told {told}; not ready within {noticed:.1f} s; ready {back:.1f} s after")
@@ -101,9 +107,9 @@ async def test_a_nats_server_that_is_gone_for_long_is_waited_for(
         noticed = time.monotonic() - began
         told = await answers_in_time(node.endpoint, history)
         assert (await readyz(ops))[0] == 503
-        granted = len(history.granted)
+        still = time.monotonic_ns()
         await asyncio.sleep(LASTING)
-        assert len(history.granted) == granted
+        check_stands_still(history, still)
         if end == "killed":
             await asyncio.to_thread(nats.start)
         else:
@@ -135,3 +141,39 @@ async def test_a_silent_connection_to_a_client_ends_its_calls_at_their_deadline(
     async with Client(node.endpoint) as near:
         print(check(calls, (ledger := await Ledger.read(near)).recorded))
     assert len(ledger.of("contract_reserved")) == 4
+
+
+@pytest.mark.skipif(not LONG, reason="takes a minute: set REAR_OUTAGE=60")
+async def test_who_follows_the_ledger_on_a_silent_connection_is_let_go_and_comes_back(new_node: NewNode) -> None:
+    node = new_node(*POOLS, port=fixed_port())
+    await node.restart()
+    followed: list[int] = []
+
+    def connections() -> set[int]:
+        """By the ports of those who opened them."""
+        return {
+            found.raddr.port
+            for found in psutil.Process(node.pid).net_connections("tcp")
+            if found.laddr.port == node.port and found.status == psutil.CONN_ESTABLISHED
+        }
+
+    async def follow(endpoint: str) -> None:
+        async with Client(endpoint, patience=60) as far:
+            async for event in far.events(ReadEventsRequest(follow=True)):
+                followed.append(event.sequence)
+
+    async with Relay(lambda: node.port) as relay, Client(node.endpoint) as near:
+        following = asyncio.create_task(follow(f"127.0.0.1:{relay.port}"))
+        await near.reserve_flavour(reserve("a-1"))
+        await eventually(lambda: len(followed) >= 8)
+        before = connections()
+        async with relay.holding(Way.BOTH):
+            began = time.monotonic()
+            await eventually(lambda: bool(before - connections()), GONE_WITHIN)
+            print(f"a silent client is let go after {time.monotonic() - began:.0f} s")
+            await near.reserve_flavour(reserve("a-1"))
+        end = len((await Ledger.read(near)).recorded)
+        await eventually(lambda: followed[-1] == end, GONE_WITHIN)
+        assert followed == list(range(1, end + 1)), "each event once"
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
