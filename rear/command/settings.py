@@ -36,12 +36,16 @@ class Settings:
 
     def client(self, *, patience: float = DEFAULT_PATIENCE) -> Client:
         """A client of the endpoint; make it where an event loop runs."""
+        from rear.command.logs import configure
         from rear.rpc.client import Client
         from rear.rpc.tls_files import TlsError
 
         tls = self.tls()
         if self.expected_id and tls is None:
             raise click.UsageError("--expect is proved by a certificate: give --tls-cert, --tls-key and --tls-ca too")
+        if tls is not None:
+            # What a change of the files leads to is said on stderr: stdout is for answers.
+            configure("auto", "WARNING")
         try:
             return Client(
                 self.endpoint,

@@ -19,6 +19,8 @@ log = structlog.get_logger(__name__)
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
+MOST_TOLD: Final = 1_000
+
 REFUSED_TO_ALL: Final = "this service has no rule for {method}, and so it is refused to everybody"
 
 
@@ -52,6 +54,7 @@ class _Door:
         self._method = method
         self._callers = callers
         self._required = REQUIRED.get(method)
+        self._told: set[str] = set()
 
     def check(self, context: Context) -> None:
         """Raises NotAuthenticated or PermissionDenied."""
@@ -66,8 +69,17 @@ class _Door:
         try:
             self.check(context)
         except Refusal as refusal:
-            log.warning("refused", method=self._method, reason=refusal.reason, because=refusal.message)
+            self._tell(refusal)
             await refuse(context, refusal)
+
+    def _tell(self, refusal: Refusal) -> None:
+        """Logs it, once for each caller: one that does not stop asking must not fill the disk."""
+        if refusal.message in self._told:
+            return
+        if len(self._told) >= MOST_TOLD:
+            self._told.clear()
+        self._told.add(refusal.message)
+        log.warning("refused", method=self._method, reason=refusal.reason, because=refusal.message)
 
 
 _SHAPES: Final[Mapping[tuple[bool, bool], tuple[str, Callable[..., Any]]]] = {
