@@ -98,8 +98,12 @@ class Ward:
 
     async def _strike(self, point: str, *entries: str) -> int:
         self.failpoints.arm(*entries)
-        await self.failpoints.struck(point, "kill")
+        await self._killed_at(point)
         return 1
+
+    async def _killed_at(self, point: str) -> None:
+        await self.failpoints.struck(point, "kill")
+        self.done[point] += 1
 
     async def _from_outside(self) -> int:
         await asyncio.sleep(self._chance.uniform(0, 0.4))
@@ -118,7 +122,7 @@ class Ward:
         point = self._chance.choice([point for point in AT_START if point != "opening.begun"])
         self.failpoints.arm(f"{point}=kill")
         self.node.spawn()
-        await self.failpoints.struck(point, "kill")
+        await self._killed_at(point)
         return died + 1
 
     async def _reconnecting(self) -> int:
@@ -130,14 +134,14 @@ class Ward:
         await asyncio.sleep(self._chance.uniform(0, 0.2))
         os.kill(self.node.nats_pid, signal.SIGKILL)
         self.done["nats"] += 1
-        await self.failpoints.struck("server.fallen", "kill")
+        await self._killed_at("server.fallen")
         return 1
 
     async def _draining(self) -> int:
         self.failpoints.arm("node.draining=kill")
         await asyncio.sleep(self._chance.uniform(0, 0.2))
         self.node.signal_end()
-        await self.failpoints.struck("node.draining", "kill")
+        await self._killed_at("node.draining")
         return 1
 
 
@@ -189,8 +193,9 @@ async def run(new_node: NewNode, name: str, work: Work) -> Counter[str]:
     kept, fresh = await digests(node.state, node.folder)
     assert kept == fresh
     print(
-        f"{name}: {dict(ward.done)} killed; {len(history.granted)} granted, {sum(history.refused.values())} refused, "
-        f"{history.repeated} repeated, {history.cut} of them cut; {len(ledger.envelopes)} events",
+        f"{name}: killed {ward.done['node']} times, its nats-server {ward.done['nats']} times; {len(history.granted)} "
+        f"granted, {sum(history.refused.values())} refused, {history.repeated} repeated, {history.cut} of them cut; "
+        f"{len(ledger.envelopes)} events",
         flush=True,
     )
     return ward.done
@@ -202,7 +207,7 @@ async def test_a_node_that_fails_again_and_again_under_load_loses_nothing(new_no
     while killed["node"] < NODE_KILLS:
         most = min(KILLS_OF_A_NODE, NODE_KILLS - killed["node"])
         killed += await run(new_node, f"k{SHARD}-{killed['node']}", node_kills(most))
-    print(f"{dict(killed)} kills, nothing lost", flush=True)
+    print(f"nothing lost in {dict(sorted(killed.items()))}", flush=True)
 
 
 async def test_a_nats_server_that_is_killed_again_and_again_under_load_loses_nothing(new_node: NewNode) -> None:
@@ -211,4 +216,4 @@ async def test_a_nats_server_that_is_killed_again_and_again_under_load_loses_not
     while killed["nats"] < NATS_KILLS:
         most = min(KILLS_OF_A_SERVER, NATS_KILLS - killed["nats"])
         killed += await run(new_node, f"s{SHARD}-{killed['nats']}", nats_kills(most))
-    print(f"{dict(killed)} kills, nothing lost", flush=True)
+    print(f"nothing lost in {dict(sorted(killed.items()))}", flush=True)
