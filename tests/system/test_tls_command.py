@@ -6,10 +6,12 @@ import json
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
+import structlog
 
 from rear.command.main import run_command
 from rear.rpc.client import Client
@@ -117,6 +119,14 @@ async def test_a_service_without_tls_is_recognised(pki: Path) -> None:
     await server.stop(0)
 
 
+@pytest.fixture
+def own_logs() -> Iterator[None]:
+    """The command sets up its process's logs, on the stderr of the moment; here that is the test's."""
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("own_logs")
 def test_what_is_wrong_with_files_is_said(pki: Path, capsys: pytest.CaptureFixture[str]) -> None:
     alice = of(pki, "buyer/alice")
 
