@@ -10,6 +10,7 @@ from typing import Final
 from rear.domain.value import value
 from rear.ledger.client import frame
 
+_PLACE: Final = re.compile(rb"\r\nNats-Stream: [^\r]*\r\nNats-Subject: ([^\r]+)\r\nNats-Sequence: (\d+)\r\n")
 _SUBJECT: Final = re.compile(r"[^\s.*>]+(?:\.[^\s.*>]+)*")
 
 
@@ -56,6 +57,9 @@ def batch_frames(messages: Sequence[Outgoing], expected_last: int, limit: int) -
 
 def stored(headers: bytes, payload: bytes) -> Stored:
     """The message in an answer to a direct get."""
+    found = _PLACE.match(headers, headers.rfind(b"\r\nNats-Stream:"))  # the server appends its own, in this order
+    if found is not None:
+        return message_at(int(found[2]), found[1].decode(), payload, headers)
     return message_at(int(_last(headers, b"Nats-Sequence")), _last(headers, b"Nats-Subject").decode(), payload, headers)
 
 
