@@ -109,6 +109,8 @@ class _Court:
         self._ceiling = Ceiling(sent, replay.length)
 
     def judge(self) -> Judgement:
+        if not self.replay.whole:
+            return self.result
         for call in self.calls:
             floor = self._floor.under(call)
             self._lower_bound_of_effect(call, floor)

@@ -57,7 +57,8 @@ class Replay:
         self.kinds = [envelope.WhichOneof("body") or "" for envelope in self.envelopes]
         self.recorded_at = [envelope.recorded_time.ToNanoseconds() for envelope in self.envelopes]
         self._allocations: dict[str, bool] = {}
-        self._chain(recorded)
+        self.whole = self._chain(recorded)
+        """Whether every event is there, at its place: only then answers can be held against it."""
         versions: Counter[str] = Counter()
         for sequence, (envelope, kind) in enumerate(zip(self.envelopes, self.kinds, strict=True), start=1):
             versions[envelope.subject] += 1
@@ -82,14 +83,15 @@ class Replay:
 
     # -- one event after the other -------------------------------------------------------------------------
 
-    def _chain(self, recorded: Sequence[RecordedEvent]) -> None:
+    def _chain(self, recorded: Sequence[RecordedEvent]) -> bool:
         before = bytes(32)
         for place, event in enumerate(recorded, start=1):
             subject = event.subject.encode()
             before = sha256(before + len(subject).to_bytes(4, "big") + subject + event.payload).digest()
             if (event.sequence, event.hash) != (place, before):
                 self.findings.append(f"the hash chain breaks at {event.sequence} ({event.event_type} at place {place})")
-                return
+                return False
+        return True
 
     def _follow(self, sequence: int, envelope: Envelope, kind: str) -> None:
         key = _key(envelope)
