@@ -25,6 +25,7 @@ import structlog
 from benchmarks.market import Buyer, machines, write_inventory
 from nodes.inventory import load_inventory
 from nodes.server import Node, NodeSettings
+from nodes.tenure import Tenure
 from rear.domain.contract import Contract, VerbCommand, contract_id
 from rear.domain.reservation import Promises, ReserveCommand
 from rear.domain.window import DAY, HOUR, MINUTE, SECOND, AskedWindow, Duration, Instant
@@ -70,9 +71,13 @@ async def fill(directory: Path, pools: int, ended: int, live: int, progress: Cal
     market = machines(pools)
     inventory = load_inventory(write_inventory(directory, market), owner_domain=DOMAIN)
     settings = NodeSettings(NAME, DOMAIN, directory / "state", promises=Promises(maximum_ttp=LONG))
-    async with Node(settings, clock=clock) as node:
-        await node.take(inventory)
-        work = _Work(node, clock, Buyer(market))
+
+    async def prepare(tenure: Tenure) -> None:
+        await tenure.take(inventory)
+
+    async with Node(settings, prepare, lambda _: None, clock=clock) as node:
+        await node.tenure.timekeeper.stop()  # time passes by hand
+        work = _Work(node.tenure, clock, Buyer(market))
         for count in _parts(ended):
             await work.begin_and_end(count)
             progress(count)
@@ -86,8 +91,8 @@ async def fill(directory: Path, pools: int, ended: int, live: int, progress: Cal
 class _Work:
     """What a node is told to do, many things side by side."""
 
-    def __init__(self, node: Node, clock: HandClock, buyer: Buyer) -> None:
-        self._node = node
+    def __init__(self, tenure: Tenure, clock: HandClock, buyer: Buyer) -> None:
+        self._tenure = tenure
         self._clock = clock
         self._buyer = buyer
         self._days = itertools.cycle(range(1, 29))
@@ -100,11 +105,11 @@ class _Work:
         )
         cancelled = made[0::3]
         await asyncio.gather(*map(self._cancel, cancelled))
-        await self._node.timekeeper.work_off()  # begins what was bought
+        await self._tenure.timekeeper.work_off()  # begins what was bought
         self._clock.advance(3 * MINUTE // 2)
-        await self._node.timekeeper.work_off()  # what was not bought expires
+        await self._tenure.timekeeper.work_off()  # what was not bought expires
         self._clock.advance(MINUTE)
-        await self._node.timekeeper.work_off()  # what was bought comes to its end
+        await self._tenure.timekeeper.work_off()  # what was bought comes to its end
 
     async def begin(self, count: int) -> None:
         """Contracts of which a third each are reserved for later, bought for later, and bought for now."""
@@ -117,7 +122,7 @@ class _Work:
             active = (AskedWindow(duration=Duration(LONG + index * SECOND)), None, True)
             wishes.append((reserved, confirmed, active)[index % 3])
         await self._reserve(wishes)
-        await self._node.timekeeper.work_off()  # begins what was bought for now
+        await self._tenure.timekeeper.work_off()  # begins what was bought for now
 
     async def _reserve(self, wishes: Iterable[tuple[AskedWindow, Duration | None, bool]]) -> list[Contract]:
         wanted = list(wishes)
@@ -128,7 +133,7 @@ class _Work:
     async def _one(
         self, request: ReserveFlavourRequest, window: AskedWindow, ttp: Duration | None, confirm: bool
     ) -> Contract:
-        provider = self._node.settings.provider_id
+        provider = self._tenure.provider.provider_id
         command = ReserveCommand(
             contract_id(provider, CALLER, request.request_id),
             request.flavour_id,
@@ -141,14 +146,14 @@ class _Work:
             sha256(request.SerializeToString(deterministic=True)).digest(),
             "",
         )
-        answer = await self._node.contracts.reserve(
+        answer = await self._tenure.contracts.reserve(
             command, caller=CALLER, request_id=request.request_id, validate_only=False
         )
         return answer.contract
 
     async def _cancel(self, contract: Contract) -> None:
         command = VerbCommand(f"cancel-{contract.id}", sha256(contract.id.encode()).digest(), None)
-        await self._node.contracts.cancel(contract.id, command, "", caller=CALLER, owner=CALLER, validate_only=False)
+        await self._tenure.contracts.cancel(contract.id, command, "", caller=CALLER, owner=CALLER, validate_only=False)
 
 
 def _parts(count: int) -> Iterator[int]:

@@ -17,8 +17,11 @@ from nodes.machine import this_machine
 from nodes.nats_options import nats_options
 from nodes.pool_spec import PoolSpec
 from nodes.scrub_options import scrub_options
-from nodes.server import Node, NodeSettings
+from nodes.server import Node
+from nodes.settings import NodeSettings
+from nodes.tenure import Tenure
 from rear import failpoints
+from rear.command import failures
 from rear.command.addresses import is_loopback, read_address
 from rear.command.logs import configure
 from rear.command.output import progress_bar
@@ -28,6 +31,7 @@ from rear.documents import DocumentError
 from rear.domain.refusals import Refusal
 from rear.ledger.errors import LedgerError
 from rear.ledger.external import NatsServers
+from rear.ledger.landing import SteppedDown
 from rear.ledger.scrub import Pace
 from rear.ledger.store import SERVICE_NAME
 from rear.operations.options import view_options
@@ -44,6 +48,12 @@ MANY_POOLS: Final = 200
 
 class CannotStart(click.ClickException):
     """Why the node did not start, in one line."""
+
+
+class Replaced(click.ClickException):
+    """Another process has become the ledger's writer, and this one was not told to stand by."""
+
+    exit_code = failures.REPLACED
 
 
 @click.command("up")
@@ -75,6 +85,10 @@ class CannotStart(click.ClickException):
 )
 @click.option("--every", type=click.IntRange(1), default=1, help="Take every N-th machine of a CSV inventory only.")
 @nats_options
+@click.option(
+    "--standby", is_flag=True, help="Wait until the ledger's writer is gone, then take over; and wait again after that."
+)
+@click.option("--take-over", is_flag=True, help="Become the ledger's writer at once, also where another one lives.")
 @scrub_options
 @click.option("--ready-file", type=click.Path(path_type=Path, dir_okay=False), hidden=True)
 @click.option(
@@ -99,6 +113,8 @@ def role(
     ready_file: Path | None,
     log_format: str,
     servers: NatsServers | None,
+    standby: bool,
+    take_over: bool,
     view: View,
 ) -> None:
     """Start a node that offers resource pools and sells them, until SIGTERM or Ctrl-C."""
@@ -108,6 +124,8 @@ def role(
         raise click.BadParameter("use 1 to 40 of a-z, 0-9 and '-'", param_hint="--name")
     if DOMAIN_NAME.fullmatch(domain) is None:
         raise click.BadParameter("use a DNS name in lower case", param_hint="--domain")
+    if servers is None and (standby or take_over):
+        raise click.UsageError("--standby and --take-over go with --nats: an embedded server has one user")
     security = _security(policy)
     host, port = _address(listen, insecure_any_address or security is not None)
     pools = _read_inventory(inventory, domain, every)
@@ -118,37 +136,36 @@ def role(
         host,
         port,
         servers=servers,
+        standby=standby,
+        take_over=take_over,
         security=security,
         scrub=Pace(scrub_rate, scrub_every),
     )
     try:
         run(_serve(settings, pools, ready_file, view))
-    except (
-        LedgerError,
-        PortTaken,
-        CannotWatch,
-        Refusal,
-        TlsError,
-        DocumentError,
-        OSError,
-    ) as error:
+    except SteppedDown as replaced:
+        raise Replaced(f"{replaced}; with --standby this one would have waited for its turn") from replaced
+    except (LedgerError, PortTaken, CannotWatch, Refusal, TlsError, DocumentError, OSError) as error:
         raise CannotStart(str(error)) from error
 
 
 async def _serve(settings: NodeSettings, pools: Sequence[PoolSpec] | None, ready_file: Path | None, view: View) -> None:
-    node = Node(settings)
+    async def prepare(tenure: Tenure) -> None:
+        await _take(tenure, settings, pools)
+
+    node = Node(settings, prepare, lambda sentence: _announce(node, sentence, ready_file))
     with watched(view, settings.provider_id, node.readiness, node.instruments):
-        await _run(node, pools, ready_file)
+        await _run(node)
 
 
-async def _run(node: Node, pools: Sequence[PoolSpec] | None, ready_file: Path | None) -> None:
+async def _run(node: Node) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if node.settings.security is not None:
         loop.add_signal_handler(signal.SIGHUP, lambda: None)  # everything is read at the start in any case
-    starting = asyncio.ensure_future(_start(node, pools))
+    starting = asyncio.ensure_future(node.__aenter__())
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
@@ -158,38 +175,31 @@ async def _run(node: Node, pools: Sequence[PoolSpec] | None, ready_file: Path | 
     await starting
     if node.settings.security is not None:
         loop.add_signal_handler(signal.SIGHUP, node.look_again)
+    over = asyncio.ensure_future(node.over())
     try:
-        _announce(node, ready_file)
-        await stop.wait()
+        await asyncio.wait((over, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if over.done():
+            await over
     finally:
         await node.__aexit__(None, None, None)
+        await asyncio.gather(over, return_exceptions=True)
 
 
-async def _start(node: Node, pools: Sequence[PoolSpec] | None) -> None:
-    settings = node.settings
-    await node.__aenter__()
-    try:
-        if pools is None and not node.writer.state.pools:
-            pools = (this_machine(settings.name, owner_domain=settings.domain, disk=settings.state),)
-        if pools is not None:
-            await _take(node, pools)
-        await node.serve()
-    except BaseException:
-        await node.__aexit__(None, None, None)
-        raise
-
-
-async def _take(node: Node, pools: Sequence[PoolSpec]) -> None:
+async def _take(tenure: Tenure, settings: NodeSettings, pools: Sequence[PoolSpec] | None) -> None:
+    """Offers what the inventory says; without one the pools of last time, or at first this machine."""
+    if pools is None and not tenure.writer.state.pools:
+        pools = (this_machine(settings.name, owner_domain=settings.domain, disk=settings.state),)
+    if pools is None:
+        return
     if len(pools) < MANY_POOLS:
-        await node.take(pools)
+        await tenure.take(pools)
         return
     with progress_bar("registering pools", len(pools)) as done:
-        await node.take(pools, done)
+        await tenure.take(pools, done)
 
 
-def _announce(node: Node, ready_file: Path | None) -> None:
-    count = len(node.writer.state.pools)
-    click.echo(f"{node.settings.provider_id} serves {count} pool{'s' if count != 1 else ''} on {node.endpoint}")
+def _announce(node: Node, sentence: str, ready_file: Path | None) -> None:
+    click.echo(sentence)
     if ready_file is not None:
         partial = ready_file.with_suffix(".partial")
         partial.write_text(node.endpoint)

@@ -17,6 +17,8 @@ FAILURE: Final = 1
 USAGE: Final = 2
 REFUSED: Final = 3
 UNREACHABLE: Final = 4
+REPLACED: Final = 5
+"""A node that another process has replaced as the writer of its ledger."""
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
 

@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
-from rear.domain.window import Duration
+from rear.domain.window import SECOND, Duration
 
 if TYPE_CHECKING:
     from rear.domain.counter_offer import CounterOffer
@@ -158,6 +158,25 @@ class NotReady(TryAgain):
     """The service is starting or shutting down."""
 
     reason = "NOT_READY"
+
+
+NOT_WRITER_PAUSE: Final = Duration(SECOND // 10)
+"""After this the writer may be asked, or this service again: it may have taken over meanwhile."""
+
+
+class NotWriter(TryAgain):
+    """Another process writes the ledger: nothing was changed here. `endpoint` is where, empty where nobody knows."""
+
+    reason = "NOT_WRITER"
+
+    def __init__(self, endpoint: str, *, because: str = "") -> None:
+        who = f"the one at {endpoint} does" if endpoint else "which one does is not known yet"
+        super().__init__(
+            f"this process does not write the ledger; {who}",
+            NOT_WRITER_PAUSE,
+            {"endpoint": endpoint} if endpoint else None,
+            because=because,
+        )
 
 
 class OutcomePending(TryAgain):

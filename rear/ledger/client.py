@@ -100,6 +100,15 @@ class LedgerClient(Client):
         finally:
             del self._waiting[token]
 
+    async def tell(self, subject: str, payload: bytes) -> None:
+        """Send a message that nobody answers. Raises `NotConnected` where nothing was sent."""
+        if not self.is_connected or self.lost.is_set():
+            raise NotConnected("not connected")
+        block = frame(subject, b"", b"", payload)
+        self._pending.append(block)
+        self._pending_data_size += len(block)
+        await self._flush_pending()
+
     async def _written(self) -> None:
         """Waits until the kernel has all bytes, or the connection is lost."""
         while self._socket is not None and self._socket.get_write_buffer_size() and not self.lost.is_set():  # noqa: ASYNC110

@@ -24,14 +24,19 @@ APPEND_TIMEOUT: Final = 5.0
 """Seconds to wait for the acknowledgement of a batch before its outcome counts as unknown."""
 
 STALE_AFTER: Final = 0.5
-"""Seconds after which a writer looks at the tip before it refuses anything."""
+"""Seconds after which a writer looks at the tip before it answers anything that it does not write."""
 
 RETRY_PAUSE: Final = 0.1
 """Seconds between attempts at a batch whose outcome is unknown."""
 
 
 class SteppedDown(LedgerError):
-    """Another process has become the ledger's writer."""
+    """Another process has become the ledger's writer, at `endpoint`."""
+
+    def __init__(self, epoch: int, endpoint: str) -> None:
+        super().__init__(f"another process at {endpoint} writes this ledger since epoch {epoch}")
+        self.epoch = epoch
+        self.endpoint = endpoint
 
 
 class Landing:
@@ -49,11 +54,15 @@ class Landing:
         self._stream = stream
         self._epoch = epoch
         self._torn_since = 0
-        self._confirmed_at = time.monotonic()
+        self._confirmed_at = self._landed_at = time.monotonic()
 
     @property
     def stale(self) -> bool:
-        """Whether it is long ago that the tip was seen where it should be."""
+        """Whether it is long ago that the tip was seen where it should be.
+
+        Counted from when the server was asked: what it said then may have lain here unread since, in a process that
+        was stopped.
+        """
         return time.monotonic() - self._confirmed_at > STALE_AFTER
 
     async def land(self, messages: Sequence[Outgoing]) -> None:
@@ -64,8 +73,10 @@ class Landing:
         """
         self.open_ended = True
         unknown = False
+        began = first = time.monotonic()
         while True:
             try:
+                began = time.monotonic()
                 failpoints.reach("writer.before_publish")
                 sent = failpoints.reaching("writer.after_publish")
                 await self._stream.append(messages, self.tip, timeout=APPEND_TIMEOUT, sent=sent)
@@ -82,9 +93,11 @@ class Landing:
                 await asyncio.sleep(RETRY_PAUSE)
             except TipConflict:
                 if await self._landed(messages):
+                    began = first  # others may stand behind it by now
                     break
             else:
                 break
+        self._landed_at = began
         failpoints.reach("writer.after_ack")
         self.tip += len(messages)
 
@@ -92,15 +105,20 @@ class Landing:
         """All that was sent is durable here too: nothing is open, and nothing is wrong."""
         self.open_ended = False
         self._torn_since = 0
-        self._confirmed_at = time.monotonic()
+        self._confirmed_at = self._landed_at
         self.trouble = None
+
+    def doubt(self) -> None:
+        """Takes nothing for granted that was seen before: the next answer waits for a look."""
+        self._confirmed_at = float("-inf")
 
     async def look(self) -> None:
         """Sees that the ledger ends where it should, and can be written. Raises as `land` does."""
         self._stream.admit()
+        asked_at = time.monotonic()
         if await self._stream.tip() != self.tip:
             raise await self._conflict()
-        self._confirmed_at = time.monotonic()
+        self._confirmed_at = asked_at
         self.trouble = None
 
     def note(self, trouble: str) -> None:
@@ -150,7 +168,7 @@ class Landing:
             )
         found = await find_writer(self._stream, self.tip + 1)
         if found is not None and found[0] > self._epoch():
-            return SteppedDown(f"another process at {found[1]} writes this ledger since epoch {found[0]}")
+            return SteppedDown(*found)
         return LedgerDamaged(
             f"something that is not ours stands in the ledger at {self.tip + 1}; nothing more is written; "
             "find out who else writes to the stream"

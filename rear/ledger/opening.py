@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -14,7 +14,7 @@ from rear.domain.window import Instant
 from rear.ledger.anchor import Anchor, AnchorPoint
 from rear.ledger.chain import GENESIS, link
 from rear.ledger.commit import Committed, Identity
-from rear.ledger.errors import LedgerDamaged, OutcomeUnknown, TipConflict
+from rear.ledger.errors import LedgerDamaged, LedgerError, OutcomeUnknown, TipConflict
 from rear.ledger.landing import APPEND_TIMEOUT
 from rear.ledger.reader import Recorded, read_proved
 from rear.ledger.sealing import seal
@@ -23,6 +23,16 @@ from rear.ledger.stream import EventStream, Outgoing
 from rear.ledger.writer import Writer
 
 log = structlog.get_logger(__name__)
+
+
+class Overtaken(LedgerError):
+    """Another process became the writer before this one did: `endpoint` is where it is."""
+
+    def __init__(self, epoch: int, endpoint: str) -> None:
+        super().__init__(f"the process at {endpoint} has become the ledger's writer meanwhile, in epoch {epoch}")
+        self.epoch = epoch
+        self.endpoint = endpoint
+
 
 ACCEPT_LOSS = "restore the store from a copy, or accept the loss with `rear ledger accept-loss`"
 
@@ -103,10 +113,13 @@ async def become_writer(
     clock: Clock,
     ids: Ids,
     replayed: Callable[[Sequence[Committed]], None],
+    deposing: int | None = None,
 ) -> Writer:
     """Fences the ledger with `WriterChanged`, and returns its writer, not yet started.
 
-    A dead writer's last batch may still be landing: on a conflict it reads on and tries again.
+    A dead writer's last batch may still be landing: on a conflict it reads on and tries again. `deposing` is the epoch
+    of the writer that is to be followed; where another one is found, Overtaken is raised and nothing is written.
+    Without it, whoever is the writer is deposed.
     """
     point = await check_anchor(stream, anchor)
     if point is None:
@@ -116,16 +129,24 @@ async def become_writer(
     last = await stream.last()
     if last is not None and not last.ends_commit:
         raise LedgerDamaged(inside_of_a_commit(last.sequence))
+    tried: set[str] = set()
     while True:
         tip = await replay(stream, state, tip, replayed)
+        if state.service.log_id and point.sequence == 0:  # nothing was acknowledged to it: whoever was faster began
+            point = replace(point, log_id=state.service.log_id)
         if state.service.log_id and state.service.log_id != point.log_id:
             raise LedgerDamaged(
                 f"the anchor {anchor.path} belongs to ledger {point.log_id}, but this is {state.service.log_id}; "
                 "name the state directory that belongs to this store"
             )
+        if deposing is not None and state.service.epoch != deposing:
+            if tip.hash not in tried:
+                raise Overtaken(state.service.epoch, state.service.endpoint)
+            deposing = state.service.epoch  # our own, of which no acknowledgement came
         now = Instant(max(clock.now(), state.last_recorded))
         events = _opening(state, point.log_id, identity, endpoint, Cause(now, now))
         messages = _messages(events, identity, ids, tip)
+        tried.add(messages[-1].hash)
         failpoints.reach("opening.replayed")
         sent = failpoints.reaching("opening.after_publish")
         try:

@@ -58,6 +58,11 @@ class StateDirectory:
                 "or name another state directory"
             )
 
+    @property
+    def untouched(self) -> bool:
+        """Whether it never held anything of a ledger."""
+        return not (self.anchor.exists() or self.tables.exists() or self.nats.exists())
+
     def identity(self) -> str:
         """Whose directory this is. Raises LedgerError where it is nobody's."""
         try:

@@ -18,7 +18,7 @@ import structlog
 
 from rear import failpoints
 from rear.domain.events import AnyEvent
-from rear.domain.refusals import InvalidField, OutcomePending, TryAgain
+from rear.domain.refusals import InvalidField, NotWriter, OutcomePending, TryAgain
 from rear.domain.state import State, Step
 from rear.domain.window import SECOND, Duration, Instant
 from rear.ledger.anchor import Anchor, AnchorPoint
@@ -111,6 +111,8 @@ class Writer:
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
         self._stopped: LedgerError | None = None
+        self.ended = asyncio.Event()
+        """Set once nothing more will be written."""
         self._closing = False
         self._crowded = False
         self._anchoring: asyncio.Future[None] | None = None
@@ -137,6 +139,16 @@ class Writer:
         if self.clock_behind > 5 * SECOND:
             return f"the clock is {self.clock_behind / SECOND:.0f} s behind the ledger; set it right"
         return self._landing.trouble
+
+    @property
+    def able(self) -> bool:
+        """Whether it could write, as far as it knows."""
+        return self._stopped is None and not self._closing and self._landing.trouble is None
+
+    @property
+    def stepped_down(self) -> SteppedDown | None:
+        """Who has become the writer in its place; None while nobody has."""
+        return self._stopped if isinstance(self._stopped, SteppedDown) else None
 
     @property
     def clock_behind(self) -> Duration:
@@ -188,7 +200,7 @@ class Writer:
             self._decide(command)
             if command.mark is not None:
                 command.mark.decided()
-            if command.messages or self.unacknowledged or self._must_look(command):
+            if command.messages or self.unacknowledged or self._landing.stale:
                 self._queue.append(command)
                 self._wake.set()
                 self._idle.clear()
@@ -198,9 +210,17 @@ class Writer:
 
     async def settled(self) -> Position:
         """Waits until everything that is in memory now is durable; returns that position."""
-        if not self.unacknowledged and self._stopped is None:
+        if not self.unacknowledged and self._stopped is None and not self._landing.stale:
             return self.position
         return (await self.submit(_nothing)).position
+
+    async def look(self) -> None:
+        """Sees whether this is still the ledger's writer, whatever was seen before; steps down where it is not.
+
+        Raises TryAgain where it is not, or where that cannot be seen.
+        """
+        self._landing.doubt()
+        await self.settled()
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -262,9 +282,6 @@ class Writer:
             raise
         command.messages = messages
         self._head_hash = head
-
-    def _must_look(self, command: _Command) -> bool:
-        return command.refusal is not None and self._landing.stale
 
     # -- committing ----------------------------------------------------------------------------------------
 
@@ -333,7 +350,7 @@ class Writer:
             self._landing.confirm()
             if self.observers:
                 self._observe(batch, len(messages), began, appended)
-        elif any(self._must_look(command) for command in batch):
+        elif self._landing.stale:
             await self._landing.look()
         self._acknowledge(batch, messages)
 
@@ -397,9 +414,13 @@ class Writer:
         command.steps, command.messages = [], []
 
     def _stop(self, error: LedgerError) -> None:
-        log.error("the writer has stopped", reason=str(error))
+        if isinstance(error, SteppedDown):
+            log.warning("stepped down", because=str(error))
+        else:
+            log.error("the writer has stopped", reason=str(error))
         self._stopped = error
         self._fail_all(error)
+        self.ended.set()
 
     def _fail_all(self, error: LedgerError) -> None:
         """Fails every caller, and says of what was sent and not acknowledged that its outcome is open."""
@@ -426,4 +447,6 @@ def _pending(error: LedgerError) -> OutcomePending:
 
 
 def _unavailable(error: LedgerError) -> TryAgain:
+    if isinstance(error, SteppedDown):
+        return NotWriter(error.endpoint, because=str(error))
     return TryAgain("the ledger cannot be written just now; nothing was changed", SECOND, because=str(error))

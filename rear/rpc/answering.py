@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from rear import failpoints
-from rear.domain.refusals import InvalidField, NotReady, OutcomePending, Refusal, TryAgain
+from rear.domain.refusals import InvalidField, OutcomePending, Refusal, TryAgain
 from rear.domain.window import SECOND
 from rear.rpc.deadlines import within
 from rear.rpc.errors import code_of, internal, status_of, trailers
@@ -39,9 +39,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Gate(Protocol):
     """Tells whether the service answers."""
 
-    @property
-    def closed_because(self) -> str | None:
-        """Why it does not; None where it does."""
+    def check(self) -> None:
+        """Raises the Refusal that says why it does not."""
         ...
 
 
@@ -67,9 +66,7 @@ def answered(
     @functools.wraps(handler)
     async def answer(self: S, request: Q, context: Context) -> R:
         try:
-            closed = self.gate.closed_because
-            if closed is not None:
-                raise NotReady(f"the service does not answer now: {closed}", SECOND)
+            self.gate.check()
             check_decoded(request)
             if request.ByteSize() > LARGEST_REQUEST:
                 raise InvalidField("request", f"is {request.ByteSize()} bytes; {LARGEST_REQUEST} at most")

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from rear.domain.events import AggregateType
-from rear.domain.refusals import InvalidField, NotReady, Refusal, TryAgain
+from rear.domain.refusals import InvalidField, Refusal, TryAgain
 from rear.domain.window import SECOND
 from rear.event.v1.envelope_pb2 import Envelope
 from rear.ledger.commit import Committed
@@ -65,7 +65,7 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
     async def ReadEvents(self, request: pb.ReadEventsRequest, context: Context) -> AsyncIterator[pb.ReadEventsResponse]:
         """Streams events in their order."""
         try:
-            self._check_open()
+            self.gate.check()
             check_decoded(request)
             async for response in self._read(request):
                 yield response
@@ -101,12 +101,8 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
                 after = end
             if not request.follow:
                 return
-            self._check_open()  # a service that stops does not wait for those who would follow it for ever
+            self.gate.check()  # a service that stops does not wait for those who would follow it for ever
             await moved.wait()
-
-    def _check_open(self) -> None:
-        if self.gate.closed_because is not None:
-            raise NotReady(f"the service does not answer now: {self.gate.closed_because}", SECOND)
 
     def _after(self, request: pb.ReadEventsRequest) -> int:
         own = self._provider.writer.position

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from rear.domain.refusals import Refusal
 from rear.rpc.answering import LARGEST_RECEIVED
 from rear.rpc.security import Security
 from rear.rpc.surrounding import Around
+from rear.rpc.switchboard import Service, Switchboard
 from rear.rpc.undecodable import LenientServer
 
 OPTIONS: Final = (
@@ -42,24 +43,24 @@ class PortTaken(Exception):
     """The address cannot be listened on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A gRPC service: its full name, and what adds its handlers to a server."""
-
-    name: str
-    add_to: Callable[[grpc.aio.Server], None]
-
-
 class RpcServer:
-    """One gRPC server: bound first, given its services, then started. Health says when it serves."""
+    """One gRPC server: bound first, then started. Services come and go; health says when it serves."""
 
-    def __init__(self, security: Security | None = None, around: Sequence[Around] = ()) -> None:
-        """With `security` every connection is mutual TLS, and every call passes its guard.
+    def __init__(
+        self,
+        names: Sequence[str],
+        why_not: Callable[[], Refusal],
+        security: Security | None = None,
+        around: Sequence[Around] = (),
+    ) -> None:
+        """Serves the services of these names. While they are not there `why_not` makes the refusal.
 
-        What is `around` stands around the handlers of all services, the last one outermost.
+        With `security` every connection is mutual TLS, and every call passes its guard. What is `around` stands around
+        the handlers of all services, the last one outermost.
         """
         self._around = around
-        self._names: tuple[str, ...] = ()
+        self._names = tuple(names)
+        self._switchboard = Switchboard(names, why_not)
         self._security = security
         self._looking: asyncio.Task[None] | None = None
         if security is None:
@@ -68,13 +69,16 @@ class RpcServer:
             self._server = grpc.aio.server(options=(*OPTIONS, *WITH_TLS), interceptors=(security.guard,))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._server.add_generic_rpc_handlers((self._switchboard,))
+        reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
-    def add(self, services: Sequence[Service]) -> None:
-        """Takes the services, before `start`."""
-        self._names = tuple(service.name for service in services)
-        for service in services:
-            service.add_to(cast(grpc.aio.Server, LenientServer(self._server, self._around)))
-        reflection.enable_server_reflection((*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+    def connect(self, services: Sequence[Service]) -> None:
+        """Calls reach these services from now on."""
+        self._switchboard.connect(services, lambda server: cast(grpc.aio.Server, LenientServer(server, self._around)))
+
+    def disconnect(self) -> None:
+        """Calls are refused from now on."""
+        self._switchboard.disconnect()
 
     def bind(self, address: str) -> int:
         """Listens on `host:port` (port 0: a free one), and returns the port. Raises PortTaken."""

@@ -21,7 +21,7 @@ from tests.system.asking import CONFIRMED, CORE, cancel, get, purchase, reserve
 from tests.system.evidence import Ledger, digests
 from tests.system.fixtures import NewNode
 from tests.system.node_process import NodeProcess, fixed_port, pool
-from tests.waiting import eventually
+from tests.waiting import eventually, freeze
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ async def some_contracts(node: NodeProcess) -> None:
 async def test_sigterm_answers_the_call_under_way_and_leaves_nothing_behind(node: NodeProcess) -> None:
     async with Client(node.endpoint) as client:
         await client.list_flavours(ListFlavoursRequest())
-        os.kill(node.nats_pid, signal.SIGSTOP)  # so that the call cannot be answered before its time
+        await freeze(node.nats_pid)  # so that the call cannot be answered before its time
         try:
             call = asyncio.create_task(client.reserve_flavour(reserve("p-1", confirm=True)))
             await asyncio.sleep(0.3)
