@@ -115,8 +115,8 @@ def common_options(command: Command) -> Command:
         (
             click.option(
                 "--endpoint",
-                metavar="HOST:PORT",
-                help=f"The service to ask; also $REAR_ENDPOINT.  [default: {DEFAULT_ENDPOINT}]",
+                metavar="HOST:PORT[,...]",
+                help=f"The service, or several to try in turn; also $REAR_ENDPOINT.  [default: {DEFAULT_ENDPOINT}]",
                 expose_value=False,
                 callback=_keep,
             ),

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -20,36 +20,15 @@ from rear import tracing
 from rear.domain.contract import contract_id
 from rear.domain.window import SECOND
 from rear.rpc.handshake import explain
-from rear.rpc.link import Link
+from rear.rpc.line import CONNECT_MS, Line
 from rear.rpc.refused import CallFailed, Refused, Unreachable, UntrueAnswer, failure_of
+from rear.rpc.route import Route, read_endpoints
 from rear.rpc.tls_files import TlsFiles
 from rear.v1 import (
     audit_service_pb2,
-    audit_service_pb2_grpc,
     contract_pb2,
     contract_service_pb2,
-    contract_service_pb2_grpc,
     discovery_service_pb2,
-    discovery_service_pb2_grpc,
-)
-
-MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
-
-CONNECT_MS: Final = 5_000
-
-CHANNEL_OPTIONS: Final[Sequence[tuple[str, int]]] = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # A peer that is gone without a word is noticed within 40 s while a call waits for it.
-    ("grpc.keepalive_time_ms", 30_000),
-    # It is this that ends the wait for a ping's answer (a minute by default), not grpc.keepalive_timeout_ms.
-    ("grpc.http2.ping_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 0),
-    # A service that restarts is found again soon; the calls' own pauses keep this from being a storm.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    # gRPC's name for the time that one attempt to connect has.
-    ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
 )
 
 FIRST_PAUSE: Final = 0.05
@@ -57,9 +36,15 @@ LONGEST_PAUSE: Final = 1.0
 
 Answer = TypeVar("Answer")
 
+Method = Callable[[Line], Callable[..., Awaitable[Answer]]]
+"""Gives what calls a method on a line."""
+
 
 class Client:
     """Calls one service. Use it as an asynchronous context manager, or `close` it.
+
+    `endpoint` may be several, separated by commas: where one gives no answer the next is asked. Where a service says
+    that another process writes its ledger, the same request goes to that one.
 
     `timeout` is the deadline of each attempt in seconds, `patience` the seconds within which an attempt that
     got no answer is repeated (0: never). `caller` is the identity that the service knows this client by;
@@ -79,25 +64,19 @@ class Client:
         tls: TlsFiles | None = None,
         provider_id: str | None = None,
     ) -> None:
-        self.endpoint = endpoint
         self.timeout = timeout
         self.patience = patience
         self._tls = tls
-        self._link = None if tls is None else Link(endpoint, tls, CHANNEL_OPTIONS, expected=provider_id)
-        self.caller = caller if self._link is None else self._link.identity
-        # A link is what a stub asks of a channel, and no more.
-        self._channel = cast(
-            grpc.aio.Channel, self._link or grpc.aio.insecure_channel(endpoint, options=CHANNEL_OPTIONS)
-        )
-        self._discovery: discovery_service_pb2_grpc.DiscoveryServiceAsyncStub = (
-            discovery_service_pb2_grpc.DiscoveryServiceStub(self._channel)
-        )
-        self._contracts: contract_service_pb2_grpc.ContractServiceAsyncStub = (
-            contract_service_pb2_grpc.ContractServiceStub(self._channel)
-        )
-        self._audit: audit_service_pb2_grpc.AuditServiceAsyncStub = audit_service_pb2_grpc.AuditServiceStub(
-            self._channel
-        )
+        self._provider_id = provider_id
+        self._route = Route(read_endpoints(endpoint))
+        self._lines: dict[str, Line] = {}
+        link = self._line().link
+        self.caller = caller if link is None else link.identity
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint that is asked next."""
+        return self._route.endpoint
 
     async def __aenter__(self) -> Self:
         return self
@@ -109,25 +88,25 @@ class Client:
 
     async def close(self) -> None:
         """Close the connection; calls under way are cancelled."""
-        await self._channel.close()
+        await asyncio.gather(*(line.close() for line in self._lines.values()))
 
     async def list_flavours(
         self, request: discovery_service_pb2.ListFlavoursRequest
     ) -> discovery_service_pb2.ListFlavoursResponse:
         """LIST_FLAVOURS."""
-        return await self._call(self._discovery.ListFlavours, request)
+        return await self._call(lambda line: line.discovery.ListFlavours, request)
 
     async def get_flavour(
         self, request: discovery_service_pb2.GetFlavourRequest
     ) -> discovery_service_pb2.GetFlavourResponse:
         """One flavour."""
-        return await self._call(self._discovery.GetFlavour, request)
+        return await self._call(lambda line: line.discovery.GetFlavour, request)
 
     async def reserve_flavour(
         self, request: contract_service_pb2.ReserveFlavourRequest
     ) -> contract_service_pb2.ReserveFlavourResponse:
         """RESERVE_FLAVOUR. Raises `UntrueAnswer` where the contract is not the one that was asked for."""
-        response = await self._change(self._contracts.ReserveFlavour, request, request.request_id)
+        response = await self._change(lambda line: line.contracts.ReserveFlavour, request, request.request_id)
         self._check(request, response.contract)
         return response
 
@@ -135,25 +114,25 @@ class Client:
         self, request: contract_service_pb2.PurchaseFlavourRequest
     ) -> contract_service_pb2.PurchaseFlavourResponse:
         """PURCHASE_FLAVOUR."""
-        return await self._change(self._contracts.PurchaseFlavour, request, request.request_id)
+        return await self._change(lambda line: line.contracts.PurchaseFlavour, request, request.request_id)
 
     async def cancel_contract(
         self, request: contract_service_pb2.CancelContractRequest
     ) -> contract_service_pb2.CancelContractResponse:
         """End a contract."""
-        return await self._change(self._contracts.CancelContract, request, request.request_id)
+        return await self._change(lambda line: line.contracts.CancelContract, request, request.request_id)
 
     async def get_contract(
         self, request: contract_service_pb2.GetContractRequest
     ) -> contract_service_pb2.GetContractResponse:
         """One contract."""
-        return await self._call(self._contracts.GetContract, request)
+        return await self._call(lambda line: line.contracts.GetContract, request)
 
     async def list_contracts(
         self, request: contract_service_pb2.ListContractsRequest
     ) -> contract_service_pb2.ListContractsResponse:
         """One page of contracts."""
-        return await self._call(self._contracts.ListContracts, request)
+        return await self._call(lambda line: line.contracts.ListContracts, request)
 
     async def contracts(
         self, request: contract_service_pb2.ListContractsRequest
@@ -184,11 +163,12 @@ class Client:
             began = clock()
             call: grpc.aio.UnaryStreamCall[Any, audit_service_pb2.ReadEventsResponse] | None = None
             try:
-                if self._link is not None:
-                    await self._link.prepare()
-                call = self._audit.ReadEvents(rest)
+                line = self._line()
+                await line.prepare()
+                call = line.audit.ReadEvents(rest)
                 async for response in call:
                     give_up, pause = None, FIRST_PAUSE
+                    self._route.answered()
                     for event in response.events:
                         yield event
                         rest.after_position, rest.last = event.position, 0
@@ -223,36 +203,46 @@ class Client:
                 f"but this request leads to {expected}"
             )
 
-    async def _change(self, method: Callable[..., Awaitable[Answer]], request: Message, request_id: str) -> Answer:
+    async def _change(self, method: Method[Answer], request: Message, request_id: str) -> Answer:
         # Without an id a repeated change would be a second one.
         return await self._call(method, request, patience=self.patience if request_id else 0.0)
 
-    async def _call(
-        self, method: Callable[..., Awaitable[Answer]], request: Any, *, patience: float | None = None
-    ) -> Answer:
+    async def _call(self, method: Method[Answer], request: Any, *, patience: float | None = None) -> Answer:
         clock = asyncio.get_running_loop().time
         give_up = clock() + (self.patience if patience is None else patience)
         pause = FIRST_PAUSE
         while True:
             try:
-                if self._link is not None:
-                    await self._link.prepare()
+                line = self._line()
+                await line.prepare()
                 with tracing.span(request.DESCRIPTOR.full_name.removesuffix("Request"), "CLIENT"):
-                    return await method(request, timeout=self.timeout, metadata=tracing.outgoing())
+                    answer = await method(line)(request, timeout=self.timeout, metadata=tracing.outgoing())
+                self._route.answered()
+                return answer
             except (grpc.aio.AioRpcError, CallFailed) as error:
                 pause = await self._wait(error, pause, give_up - clock())
+
+    def _line(self) -> Line:
+        """The line to the endpoint that is to be asked now."""
+        line = self._lines.get(self.endpoint)
+        if line is None:
+            line = self._lines[self.endpoint] = Line(self.endpoint, self._tls, self._provider_id)
+        return line
 
     async def _wait(self, error: grpc.aio.AioRpcError | CallFailed, pause: float, left: float) -> float:
         """Wait before the next attempt, as `_pause`. A failure to connect is explained where it can be."""
         failure = error if isinstance(error, CallFailed) else failure_of(error)
         nobody = isinstance(failure, Unreachable) and not failure.reason
-        if nobody and self._link is not None:
-            self._link.doubt()
+        if nobody:
+            self._line().doubt()
+        asked = self.endpoint
+        if self._route.move(failure):
+            return pause
         try:
             return await _pause(failure, pause, left)
         except Unreachable:
             if nobody and failure.code is grpc.StatusCode.UNAVAILABLE:
-                failure.message = await explain(self.endpoint, self._tls) or failure.message
+                failure.message = await explain(asked, self._tls) or failure.message
             raise
 
 

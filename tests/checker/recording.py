@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
 from rear.rpc.client import Client
+from rear.rpc.line import Line
 from rear.rpc.refused import failure_of
 from tests.checker.history import METHOD_OF, Call, Outcome, Refusal, Unknown
 
@@ -30,15 +32,15 @@ class RecordingClient(Client):
         self._name = name
 
     async def _call(
-        self, method: Callable[..., Awaitable[Answer]], request: Any, *, patience: float | None = None
+        self, method: Callable[[Line], Callable[..., Awaitable[Answer]]], request: Any, *, patience: float | None = None
     ) -> Answer:
         asked = type(request).FromString(request.SerializeToString())
 
-        async def recorded(request: Any, **options: Any) -> Answer:
+        async def recorded(line: Line, request: Any, **options: Any) -> Answer:
             began = time.monotonic_ns()
             outcome: Outcome = Unknown("cancelled")
             try:
-                answer = await method(request, **options)
+                answer = await method(line)(request, **options)
                 assert isinstance(answer, Message)
                 outcome = answer
                 return answer
@@ -52,7 +54,7 @@ class RecordingClient(Client):
                     Call(self._name, self.caller or "", kind, asked, began, ended, time.time_ns(), outcome)
                 )
 
-        return await super()._call(recorded, request, patience=patience)
+        return await super()._call(lambda line: partial(recorded, line), request, patience=patience)
 
 
 def _told(error: grpc.aio.AioRpcError) -> Outcome:

@@ -1,0 +1,46 @@
+"""Which endpoint of a service to ask: the ones that were named, in turn, and where its writer is said to be."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rear.rpc.refused import CallFailed, Unreachable
+
+STAY: Final = frozenset({"OUTCOME_PENDING", "CLEARING_OVERDUE"})
+"""Reasons of a service that has the request in its hands."""
+
+
+def read_endpoints(text: str) -> tuple[str, ...]:
+    """The endpoints in a list that is separated by commas; at least one."""
+    return tuple(part.strip() for part in text.split(",") if part.strip()) or (text,)
+
+
+class Route:
+    """Where the next attempt goes. Begins at the first endpoint of `named`."""
+
+    def __init__(self, named: tuple[str, ...]) -> None:
+        self.endpoint = named[0]
+        self._named = named
+        self._index = 0
+        self._sent_on = 0
+
+    def answered(self) -> None:
+        """The endpoint is the right one."""
+        self._sent_on = 0
+
+    def move(self, failure: CallFailed) -> bool:
+        """Goes where the next attempt should; tells whether it may be made without a pause.
+
+        That is so only where a service sends its caller on for the first time: two that send it to each other are
+        asked at the pace of all other attempts.
+        """
+        if not isinstance(failure, Unreachable) or failure.reason in STAY:
+            return False
+        writer = failure.metadata.get("endpoint", "") if failure.reason == "NOT_WRITER" else ""
+        if writer and writer != self.endpoint:
+            self.endpoint = writer
+            self._sent_on += 1
+            return self._sent_on == 1
+        self._index = (self._index + 1) % len(self._named)
+        self.endpoint = self._named[self._index]
+        return False

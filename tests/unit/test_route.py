@@ -1,0 +1,64 @@
+"""Where a client asks next."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from rear.rpc.refused import Refused, Unreachable
+from rear.rpc.route import Route, read_endpoints
+
+
+def failure(reason: str = "", endpoint: str = "") -> Unreachable:
+    metadata = {"endpoint": endpoint} if endpoint else {}
+    return Unreachable(grpc.StatusCode.UNAVAILABLE, "", reason=reason, metadata=metadata)
+
+
+def test_it_goes_where_the_writer_is_said_to_be_at_once() -> None:
+    route = Route(("a", "b"))
+    assert route.move(failure("NOT_WRITER", "c"))
+    assert route.endpoint == "c"
+
+
+def test_two_that_send_it_to_each_other_are_asked_with_a_pause() -> None:
+    route = Route(("a",))
+    assert route.move(failure("NOT_WRITER", "b"))
+    assert not route.move(failure("NOT_WRITER", "a"))
+    assert route.endpoint == "a"
+    route.answered()
+    assert route.move(failure("NOT_WRITER", "b"))
+
+
+@pytest.mark.parametrize("reason", ["", "NOT_READY", "LEDGER_UNAVAILABLE", "NOT_WRITER"])
+def test_the_named_ones_take_turns_where_one_cannot_answer(reason: str) -> None:
+    route = Route(("a", "b"))
+    asked = []
+    for _ in range(4):
+        assert not route.move(failure(reason))
+        asked.append(route.endpoint)
+    assert asked == ["b", "a", "b", "a"]
+
+
+def test_it_comes_back_to_a_named_one_from_a_writer_that_is_gone() -> None:
+    route = Route(("a",))
+    route.move(failure("NOT_WRITER", "b"))
+    assert not route.move(failure())
+    assert route.endpoint == "a"
+
+
+@pytest.mark.parametrize("reason", ["OUTCOME_PENDING", "CLEARING_OVERDUE"])
+def test_it_stays_where_the_request_is_in_hand(reason: str) -> None:
+    route = Route(("a", "b"))
+    assert not route.move(failure(reason))
+    assert route.endpoint == "a"
+
+
+def test_a_refusal_moves_nobody() -> None:
+    route = Route(("a", "b"))
+    assert not route.move(Refused(grpc.StatusCode.NOT_FOUND, ""))
+    assert route.endpoint == "a"
+
+
+def test_endpoints_are_read_from_a_list() -> None:
+    assert read_endpoints("a:1, b:2,") == ("a:1", "b:2")
+    assert read_endpoints("") == ("",)
