@@ -7,6 +7,7 @@ reservation. Here a call costs an entry in a set.
 from __future__ import annotations
 
 import asyncio
+from heapq import heappop, heappush
 from types import TracebackType
 from typing import Final
 
@@ -46,7 +47,8 @@ class Deadlines:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop: Final = loop
         self._by_tick: dict[int, set[Deadline]] = {}
-        self._ticking = False
+        self._ticks: list[int] = []  # a heap
+        self._timer: asyncio.TimerHandle | None = None
 
     def within(self, seconds: float) -> Deadline:
         """A deadline for the running task."""
@@ -56,19 +58,22 @@ class Deadlines:
         due = self._by_tick.get(tick)
         if due is None:
             due = self._by_tick[tick] = set()
-            if not self._ticking:
-                self._ticking = True
-                self.loop.call_later(TICK, self._look)
+            heappush(self._ticks, tick)
+            if self._ticks[0] == tick:
+                self._wait()
         return Deadline(due, task)
 
+    def _wait(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_at(self._ticks[0] * TICK, self._look) if self._ticks else None
+
     def _look(self) -> None:
-        now = self.loop.time() / TICK
-        for tick in [tick for tick in self._by_tick if tick <= now]:
-            for deadline in self._by_tick.pop(tick):
+        now = self.loop.time() / TICK + 0.5  # timers are rounded
+        while self._ticks and self._ticks[0] <= now:
+            for deadline in self._by_tick.pop(heappop(self._ticks)):
                 deadline.expire()
-        self._ticking = bool(self._by_tick)
-        if self._ticking:
-            self.loop.call_later(TICK, self._look)
+        self._wait()
 
 
 _newest: Deadlines | None = None
