@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final
 
 TICK: Final = 0.01
-"""Seconds between looks at what is due: a call may be cut off by so much too early, never too late."""
+"""Seconds: calls whose time is up within the same tick are cut off together, rather too early than too late."""
 
 
 class Deadline:
