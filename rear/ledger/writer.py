@@ -53,7 +53,7 @@ MAX_WAITING: Final = 20_000
 FULL_ENOUGH: Final = 64
 """Commands with which a batch goes out at once."""
 
-QUIET_TURNS: Final = 6
+QUIET_TURNS: Final = 20
 """Turns of the loop without a new command after which a batch goes out as it is."""
 
 LOOK_AGAIN: Final = 0.5
