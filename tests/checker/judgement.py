@@ -19,9 +19,7 @@ answer is known. So it suffices to see that
 An attempt without an answer has had its effect once or not at all, wherever after its beginning, but not after another
 attempt of the same request was answered.
 
-One thing is allowed that is not linearizable: a process that is no longer the writer, and does not know it yet, may
-answer a *read* from the end of its own time (see DESIGN: reads say at which position). The reader may not have seen
-more before, and nothing is written or refused in this way.
+This holds over take-overs too: a process that is no longer the writer answers nothing from what it remembers.
 """
 
 from __future__ import annotations
@@ -192,7 +190,7 @@ class _Court:
             self._find(
                 f"{call}: it had ended before {self.replay.said(ceiling + 1)} was asked for, but stands at {position}"
             )
-        if position < floor and not self._from_a_past_writer(call, position):
+        if position < floor:
             self._find(f"{call}: it is older than {floor}, where {self._floor.why} ended before it began")
         wrong = self._untrue(call, answer, position, floor)
         if wrong is not None:
@@ -240,11 +238,6 @@ class _Court:
     def _between(self, call: Call, floor: int) -> Between:
         high = max(floor, self._ceiling.over(call.ended))
         return Between(self.replay, floor, high, call.ended_at + self._skew)
-
-    def _from_a_past_writer(self, call: Call, position: int) -> bool:
-        if call.writes or not self.replay.writer_changes_after(position):
-            return False
-        return position >= self._floor.seen_by(call.client)
 
     def _tell(self, key: tuple[str, str]) -> str:
         return "; ".join(str(call) for call in self._attempts.get(key, ())) or "nobody asked"

@@ -19,9 +19,7 @@ class Floor:
     def __init__(self) -> None:
         self._ended: list[tuple[int, int, str]] = []
         self._newest = 0
-        self._by_client: dict[str, int] = {}
         self._why = "the beginning"
-        self._calls: dict[str, Call] = {}
 
     def under(self, call: Call) -> int:
         """What must not lie after the call's point, as a position."""
@@ -36,14 +34,9 @@ class Floor:
         """The call that the floor comes from."""
         return self._why
 
-    def seen_by(self, client: str) -> int:
-        """The newest point of the client's own calls, which come one after the other."""
-        return self._by_client.get(client, 0)
-
     def stands(self, call: Call, point: int) -> None:
         """The call's point."""
         heappush(self._ended, (call.ended, point, str(call)))
-        self._by_client[call.client] = max(point, self.seen_by(call.client))
 
 
 class Ceiling:

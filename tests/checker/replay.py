@@ -77,10 +77,6 @@ class Replay:
         """An event by its place and kind, for people."""
         return f"event {sequence} ({self.kinds[sequence - 1]} of {_key(self.envelopes[sequence - 1])})"
 
-    def writer_changes_after(self, sequence: int) -> bool:
-        """Whether the next event is another writer's first: what stands here is the end of what one writer wrote."""
-        return sequence < self.length and self.kinds[sequence] == "writer_changed"
-
     # -- one event after the other -------------------------------------------------------------------------
 
     def _chain(self, recorded: Sequence[RecordedEvent]) -> bool:
