@@ -1,0 +1,157 @@
+"""A writer that is killed, or stands still, is followed by its standby: nothing is lost, and nothing is doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from rear.command.failures import REPLACED
+from rear.rpc.client import Client
+from rear.rpc.refused import Unreachable
+from rear.v1.discovery_service_pb2 import ListFlavoursRequest
+from tests.nats_servers import NatsCluster
+from tests.system.asking import reserve
+from tests.system.evidence import agreeing, digests
+from tests.system.fixtures import NewNode
+from tests.system.load import History, buyers
+from tests.system.node_process import NodeProcess, fixed_port, pool
+from tests.waiting import eventually, freeze
+
+BUYERS: Final = 32
+ROUNDS: Final = int(os.environ.get("REAR_ROUNDS", "2"))
+"""Take-overs in each test of them under load; `make soak` asks for more."""
+POOLS: Final = (pool("a", cpu=20), pool("b", cpu=20), pool("gpu", cpu=40, gpus=4))
+FLAVOURS: Final = {"a-1": False, "b-1": False, "gpu-1": True}
+
+
+@pytest.fixture
+def seed() -> str:
+    seed = os.environ.get("REAR_SEED") or str(random.SystemRandom().getrandbits(32))
+    print(f"REAR_SEED={seed}")
+    return seed
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[NatsCluster]:
+    with NatsCluster(tmp_path / "servers") as servers:
+        yield servers
+
+
+@pytest.fixture
+def pair(nats: NatsCluster, new_node: NewNode) -> tuple[NodeProcess, NodeProcess]:
+    """The writer, and a standby that has caught up."""
+    nodes = new_node(*POOLS, port=fixed_port()), new_node(*POOLS, port=fixed_port())
+    for node in nodes:
+        node.options = (*nats.options, "--standby")
+    nodes[0].options = (*nats.options, "--standby", "--take-over")
+    for node in nodes:
+        node.start()
+    nodes[0].options = nodes[1].options
+    return nodes
+
+
+async def killed(writer: NodeProcess) -> None:
+    writer.kill()
+
+
+async def frozen(writer: NodeProcess) -> None:
+    await freeze(writer.pid)
+
+
+async def restarted(node: NodeProcess) -> None:
+    await node.restart()
+
+
+async def thawed(node: NodeProcess) -> None:
+    os.kill(node.pid, signal.SIGCONT)
+
+
+async def serves(node: NodeProcess, within: float = 30.0) -> None:
+    async with asyncio.timeout(within):
+        while True:
+            async with Client(node.endpoint, patience=0, timeout=1) as client:
+                with contextlib.suppress(Unreachable):
+                    await client.list_flavours(ListFlavoursRequest())
+                    if client.endpoint == node.endpoint:
+                        return
+            await asyncio.sleep(0.05)
+
+
+async def answers_more(history: History, count: int = 60) -> None:
+    goal = len(history.granted) + count
+    await eventually(lambda: len(history.granted) >= goal, 60)
+
+
+@pytest.mark.parametrize(("strike", "back"), [(killed, restarted), (frozen, thawed)])
+async def test_take_overs_under_load_lose_nothing_and_double_nothing(
+    pair: tuple[NodeProcess, NodeProcess],
+    seed: str,
+    tmp_path: Path,
+    strike: Callable[[NodeProcess], Awaitable[None]],
+    back: Callable[[NodeProcess], Awaitable[None]],
+) -> None:
+    chance = random.Random(seed)
+    writer, standby = pair
+    async with buyers(BUYERS, seed, f"{writer.endpoint},{standby.endpoint}", FLAVOURS) as history:
+        for _ in range(ROUNDS):
+            await answers_more(history)
+            await asyncio.sleep(chance.uniform(0, 0.2))
+            await strike(writer)
+            await serves(standby)
+            await answers_more(history)
+            await back(writer)
+            writer, standby = standby, writer
+        await answers_more(history)
+    async with Client(writer.endpoint, patience=20) as client:
+        ledger, listed = await agreeing(client)
+    print(f"{len(history.granted)} granted, {history.refused}, {history.repeated} repeated, {history.cut} cut")
+    history.check(ledger, listed)
+    ledger.check()
+    ledger.check_request_ids()
+    assert len(ledger.of("writer_changed")) == ROUNDS + 1, "each fence is a take-over"
+    rows = set()
+    assert standby.terminate() == 0
+    assert writer.terminate() == 0
+    for number, node in enumerate((writer, standby)):
+        scratch = tmp_path / str(number)
+        scratch.mkdir()
+        kept, rebuilt = await digests(node.state, scratch)
+        assert kept == rebuilt
+        rows.add(rebuilt)
+    assert len(rows) == 1
+
+
+async def test_a_standby_names_the_writer_and_a_client_follows(pair: tuple[NodeProcess, NodeProcess]) -> None:
+    writer, standby = pair
+    async with Client(standby.endpoint) as client:
+        reserved = (await client.reserve_flavour(reserve("a-1"))).contract
+        assert client.endpoint == writer.endpoint
+        assert reserved.provider_id == writer.provider_id
+
+
+async def test_a_writer_lives_so_another_does_not_start_unless_it_is_told_to(
+    nats: NatsCluster, new_node: NewNode
+) -> None:
+    first = new_node(*POOLS)
+    first.options = tuple(nats.options)
+    first.start()
+    second = new_node(*POOLS)
+    second.options = (*nats.options, "--standby")
+    second.start()
+    assert second.terminate() == 0
+    second.options = tuple(nats.options)
+    second.spawn()
+    assert second.wait() == 1
+    assert f"the process at {first.endpoint} writes this ledger" in second.log_tail()
+    second.options = (*nats.options, "--take-over")
+    second.start()
+    assert first.wait() == REPLACED, "it is idle, and notices"
+    assert f"another process at {second.endpoint} writes this ledger" in first.log_tail()
