@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -54,9 +54,11 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running_node(state: Path, inventory: Path | None = None) -> AsyncIterator[Running]:
-    """`rear up` on a state directory, with default settings: embedded NATS that syncs always."""
-    arguments = ["--state", str(state), "--listen", "127.0.0.1:0", "--log-format", "json"]
+async def running_node(
+    state: Path, inventory: Path | None = None, options: Sequence[str] = ()
+) -> AsyncIterator[Running]:
+    """`rear up` on a state directory, with default settings but for `options`: embedded NATS that syncs always."""
+    arguments = ["--state", str(state), "--listen", "127.0.0.1:0", "--log-format", "json", *options]
     if inventory is not None:
         arguments += ["--inventory", str(inventory)]
     rear = Path(sys.executable).with_name("rear")

@@ -34,6 +34,7 @@ LINES = {
         "start-up, tables deleted",
         "rebuild of the tables",
     ],
+    "takeover": ["take-over, from SIGKILL to the first OK", "take-over, the longest"],
 }
 
 
