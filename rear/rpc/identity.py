@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, Protocol
+
+from cryptography import x509
 
 from rear.domain.refusals import NotAuthenticated
 from rear.rpc.answering import Context
 from rear.rpc.policy import Permission, Policy
 from rear.rpc.spiffe import NoIdentity, anonymous, sole_identity
+from rear.rpc.tls_files import TlsError, uri_sans
 
-PEER_URIS: Final = "peer_uri"
-"""gRPC's name for the URI SANs of the certificate that a connection was authenticated with."""
+PEER_CERTIFICATE: Final = "x509_pem_cert"
+"""gRPC's name for the certificate that a connection was authenticated with."""
+
+MOST_REMEMBERED: Final = 1_024
+"""Certificates whose identity is kept at hand."""
 
 
 class Callers(Protocol):
@@ -59,12 +66,25 @@ class Certified:
 
     def identity_of(self, context: Context) -> str:
         """The one URI SAN of the peer's certificate."""
-        uris = context.auth_context().get(PEER_URIS, ())
         try:
-            return sole_identity(tuple(uri.decode("utf-8", "replace") for uri in uris))
+            return identity_in(*context.auth_context().get(PEER_CERTIFICATE, ()))
         except NoIdentity as error:
             raise NotAuthenticated(f"you are nobody here: {error}") from None
 
     def allows(self, caller: str, any_of: Iterable[Permission]) -> bool:
         """As the policy says."""
         return self._in_force.policy.allows(caller, any_of)
+
+
+@lru_cache(MOST_REMEMBERED)
+def identity_in(pem: bytes = b"") -> str:
+    """The one URI SAN of a certificate. Raises NoIdentity.
+
+    From the certificate itself: the `peer_uri` that gRPC hands out ends at the first NUL, so that `…/alice\\0.other`
+    would be `…/alice`.
+    """
+    try:
+        uris = uri_sans(x509.load_pem_x509_certificate(pem))
+    except (TlsError, ValueError) as error:
+        raise NoIdentity(f"the certificate cannot be read: {error}") from None
+    return sole_identity(uris)

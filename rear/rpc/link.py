@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from rear.rpc.refused import Unreachable, WrongService
 from rear.rpc.spiffe import NoIdentity, sole_identity
-from rear.rpc.tls_files import Material, TlsFiles, WatchedMaterial, host_sans, uri_sans
+from rear.rpc.tls_files import Material, TlsError, TlsFiles, WatchedMaterial, host_sans, uri_sans
 
 log = structlog.get_logger(__name__)
 
@@ -161,14 +161,17 @@ async def _certificate_of(endpoint: str, files: TlsFiles) -> x509.Certificate:
     finally:
         writer.transport.abort()
     assert leaf is not None, "a server has a certificate"
-    return x509.load_der_x509_certificate(leaf)
+    try:
+        return x509.load_der_x509_certificate(leaf)
+    except ValueError as error:
+        raise _wrong(f"the certificate of {endpoint} cannot be read: {error}") from None
 
 
 def _check(certificate: x509.Certificate, expected: str, endpoint: str) -> str:
     """A name that the certificate bears, for gRPC to compare with. Raises WrongService."""
     try:
         found = sole_identity(uri_sans(certificate))
-    except NoIdentity as error:
+    except (NoIdentity, TlsError) as error:
         raise _wrong(f"{endpoint} should be {expected}, but its certificate names nobody: {error}") from None
     if found != expected:
         raise _wrong(f"{endpoint} should be {expected}, but its certificate is of {found}")

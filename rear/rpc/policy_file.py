@@ -39,7 +39,10 @@ def read_policy(path: Path) -> Policy:
 
 
 class WatchedPolicy:
-    """The newest usable policy of a file. One that is wrong is logged once, and the one before it stays."""
+    """The newest usable policy of a file. One that is wrong is logged once, and the one before it stays.
+
+    It is tried again at every look: what was wrong need not lie in what it holds.
+    """
 
     def __init__(self, path: Path) -> None:
         """Reads it for the first time. Raises DocumentError."""
@@ -52,14 +55,15 @@ class WatchedPolicy:
     def look(self) -> None:
         """Reads the file again if it has changed."""
         signature = _signature(self.path)
-        if signature == self._signature:
+        if signature == self._signature and self.trouble is None:
             return
         self._signature = signature
         try:
             self.policy = read_policy(self.path)
         except DocumentError as error:
-            self.trouble = str(error)
-            log.error("the changed policy cannot be used; the one from before stays", because=self.trouble)
+            if self.trouble != str(error):
+                self.trouble = str(error)
+                log.error("the changed policy cannot be used; the one from before stays", because=self.trouble)
             return
         self.trouble = None
         log.info("the policy was read again", policy=str(self.path), grants=len(self.policy.grants))

@@ -18,6 +18,8 @@ from rear.rpc.surrounding import Around
 from rear.rpc.switchboard import Service, Switchboard
 from rear.rpc.undecodable import LenientServer
 
+HANDSHAKE_MS: Final = 10_000
+
 OPTIONS: Final = (
     ("grpc.max_receive_message_length", LARGEST_RECEIVED),
     ("grpc.so_reuseport", 0),
@@ -26,6 +28,8 @@ OPTIONS: Final = (
     ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    # Who has shown no certificate yet holds a socket for so long, and not for gRPC's two minutes.
+    ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
 )
 
 WITH_TLS: Final = (

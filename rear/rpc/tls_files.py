@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from typing import Final
 
 import structlog
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -21,6 +23,9 @@ from rear.rpc.spiffe import NoIdentity, sole_identity
 log = structlog.get_logger(__name__)
 
 MOST_BYTES: Final = 1024 * 1024
+
+TRY_AGAIN_AFTER: Final = 1.0
+"""Seconds after which files that cannot be used are read again: what was wrong need not lie in what they hold."""
 
 Signature = tuple[tuple[int, int, int, int], ...]
 """Device, inode, size and time of each file."""
@@ -57,7 +62,7 @@ def read_material(files: TlsFiles, now: datetime) -> Material:
     chain = _certificates(files.cert, cert_pem)
     _certificates(files.ca, ca_pem)
     leaf = chain[0]
-    if _public_bytes(_private_key(files.key, key_pem).public_key()) != _public_bytes(leaf.public_key()):
+    if _public_bytes(_private_key(files.key, key_pem).public_key()) != _public_key(files.cert, leaf):
         raise TlsError(f"{files.key} is not the key of the certificate {files.cert}: give a matching pair")
     if leaf.not_valid_after_utc <= now:
         raise TlsError(f"the certificate {files.cert} expired at {_moment(leaf.not_valid_after_utc)}: renew it")
@@ -86,18 +91,31 @@ class WatchedMaterial:
     """The newest usable material of the files.
 
     `current` looks at the files' times, and reads them only when these have changed. What cannot be used, because
-    it is half-written, does not fit together or is somebody else's, is logged once, and the material before it
-    stays. May be called from any thread.
+    it is half-written, does not fit together, is not valid yet or is somebody else's, is logged once and tried again
+    every second, and the material before it stays. May be called from any thread.
     """
 
-    def __init__(self, files: TlsFiles, *, expected: str | None, now: Callable[[], datetime] | None = None) -> None:
-        """Reads the files for the first time; `expected` is whose certificate it must be. Raises TlsError."""
+    def __init__(
+        self,
+        files: TlsFiles,
+        *,
+        expected: str | None,
+        now: Callable[[], datetime] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Reads the files for the first time. Raises TlsError.
+
+        `expected` is whose certificate it must be; without it, it must stay that of whom it is of now.
+        """
         self.files = files
         self._expected = expected
         self._now = now or (lambda: datetime.now(UTC))
+        self._clock = clock
         self._lock = threading.Lock()
         self._signature = _signature(files)
         self._material = self._checked()
+        self._expected = self._material.identity
+        self._try_again = 0.0
         self.trouble: str | None = None
         """Why the files as they are now cannot be used; None while they can."""
 
@@ -110,7 +128,7 @@ class WatchedMaterial:
         """The newest usable material: the same object for as long as nothing has changed."""
         with self._lock:
             signature = _signature(self.files)
-            if signature != self._signature:
+            if signature != self._signature or (self.trouble is not None and self._clock() >= self._try_again):
                 self._read_again(signature)
             return self._material
 
@@ -120,8 +138,10 @@ class WatchedMaterial:
         try:
             material = self._checked()
         except TlsError as error:
-            self.trouble = str(error)
-            log.error("changed TLS files cannot be used; those from before stay", because=self.trouble)
+            self._try_again = self._clock() + TRY_AGAIN_AFTER
+            if self.trouble != str(error):
+                self.trouble = str(error)
+                log.error("changed TLS files cannot be used; those from before stay", because=self.trouble)
             return
         self.trouble = None
         if material != self._material:
@@ -137,8 +157,8 @@ class WatchedMaterial:
         material = read_material(self.files, self._now())
         if self._expected is not None and material.identity != self._expected:
             raise TlsError(
-                f"the certificate {self.files.cert} is of {material.identity}, but this service is {self._expected}: "
-                "issue one for it, or start it under the certificate's name and domain"
+                f"the certificate {self.files.cert} is of {material.identity}, but this process is {self._expected}: "
+                "issue one for that, or start it anew under the certificate's name and domain"
             )
         return material
 
@@ -185,6 +205,13 @@ def _private_key(path: Path, pem: bytes) -> PrivateKeyTypes:
     return key
 
 
+def _public_key(path: Path, certificate: x509.Certificate) -> bytes:
+    try:
+        return _public_bytes(certificate.public_key())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise TlsError(f"the key that {path} is for cannot be read: {error}") from None
+
+
 def _public_bytes(key: object) -> bytes:
     encoded: bytes = key.public_bytes(  # type: ignore[attr-defined]
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -197,7 +224,7 @@ def _sans(certificate: x509.Certificate) -> x509.SubjectAlternativeName:
         return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return x509.SubjectAlternativeName([])
-    except ValueError as error:
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise TlsError(f"the certificate's extensions cannot be read: {error}") from None
 
 

@@ -87,6 +87,7 @@ TURNED_AWAY: Final[Mapping[str, Answer]] = {
     "two identities": Answer.NOBODY,
     "no identity": Answer.NOBODY,
     "another kind of URI": Answer.NOBODY,
+    "alice up to a NUL": Answer.NOBODY,
     "the anonymous principal": Answer.NOBODY,
 }
 """For everybody else, whatever is called."""
@@ -185,6 +186,7 @@ def world(new_shared_node: NewNode, tmp_path_factory: pytest.TempPathFactory, au
         "two identities": authority.issue(BOB, ALICE),
         "no identity": authority.issue(dns=["alice.buyer.system.test"], name=ALICE),
         "another kind of URI": authority.issue(f"https://{DOMAIN}/buyer/alice"),
+        "alice up to a NUL": authority.issue(f"{ALICE}\0.other"),
         "the anonymous principal": authority.issue(ANONYMOUS),
         "a guest": authority.issue(GUEST, dns=[f"alice.buyer.{DOMAIN}"], name=ALICE),
         "another buyer": authority.issue(BOB, name=ALICE),

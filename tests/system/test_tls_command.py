@@ -146,7 +146,7 @@ def test_a_node_does_not_start_with_what_is_not_its_own(pki: Path, tmp_path: Pat
     up = ["up", "--name", "n1", "--domain", "system.test", "--state", str(tmp_path / "state"), "--listen", "[::1]:0"]
     mistaken = rear(*up, *options(of(pki, "buyer/alice")), code=1).stderr
     assert f"the certificate {pki / 'buyer/alice/cert.pem'} is of spiffe://system.test/buyer/alice" in mistaken
-    assert "but this service is spiffe://system.test/node/n1" in mistaken
+    assert "but this process is spiffe://system.test/node/n1" in mistaken
     (tmp_path / "policy.yaml").write_text("grants:\n  - who: alice\n    may: list\n")
     wrong = rear(*up, *options(of(pki, "node/n1")), "--policy", str(tmp_path / "policy.yaml"), code=1).stderr
     assert "policy.yaml:2: grants[0].who: 'alice' is not of the form spiffe://" in wrong

@@ -135,3 +135,21 @@ def test_a_changed_file_takes_effect_and_a_broken_one_does_not(tmp_path: Path) -
     watched.look()
     assert watched.policy.of("spiffe://local.test/buyer/bob") == {Permission.LIST, Permission.AUDIT}
     assert watched.trouble is None
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text("grants: []")
+    watched = WatchedPolicy(path)
+    path.write_text(GOOD)
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "open", _no_permission)
+        watched.look()
+    assert "Permission denied" in (watched.trouble or "")
+    watched.look()
+    assert watched.policy.of(ALICE)
+    assert watched.trouble is None
+
+
+def _no_permission(*_: object) -> None:
+    raise PermissionError(13, "Permission denied")

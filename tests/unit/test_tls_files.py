@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from rear.rpc.identity import identity_in
 from rear.rpc.spiffe import NoIdentity, check_identity, sole_identity
-from rear.rpc.tls_files import TlsError, TlsFiles, WatchedMaterial
+from rear.rpc.tls_files import TRY_AGAIN_AFTER, TlsError, TlsFiles, WatchedMaterial, read_material
 from tests.certificates import Pair, TestAuthority, write
 
 NODE = "spiffe://local.test/node/n1"
@@ -93,7 +97,7 @@ def test_what_is_wrong_is_said_of_the_file(files: TlsFiles, authority: TestAutho
     refused(Pair(good.cert, good.key[:100]), "holds no private key in PEM")
     refused(Pair(good.cert, good.cert), "holds no private key in PEM")
     refused(authority.issue(NODE, lasts=-timedelta(hours=1)), "expired at .*: renew it")
-    refused(authority.issue("spiffe://local.test/node/n2"), "is of spiffe://local.test/node/n2, but this service is")
+    refused(authority.issue("spiffe://local.test/node/n2"), "is of spiffe://local.test/node/n2, but this process is")
     refused(authority.issue(NODE, "spiffe://local.test/buyer/a"), "has 2 URI SANs")
     refused(authority.issue(dns=["localhost"]), "has no URI SAN")
     files.cert.unlink()
@@ -131,6 +135,60 @@ def test_somebody_elses_new_certificate_is_not_taken(files: TlsFiles, authority:
     assert watched.current() is first
     write(files.cert.parent, authority.issue(NODE, lasts=-timedelta(hours=1)), authority.pem)
     assert watched.current() is first
+
+
+def test_what_cannot_be_used_yet_is_tried_again(files: TlsFiles, authority: TestAuthority) -> None:
+    moment, clock = datetime.now(UTC), 0.0
+    watched = WatchedMaterial(files, expected=NODE, now=lambda: moment, clock=lambda: clock)
+    renewed = authority.issue(NODE)
+    moment -= timedelta(days=30)
+    write(files.cert.parent, renewed, authority.pem)
+    assert watched.current().cert_pem != renewed.cert
+    assert "is not valid before" in (watched.trouble or "")
+    moment += timedelta(days=30)
+    assert watched.current().cert_pem != renewed.cert
+    clock += TRY_AGAIN_AFTER
+    assert watched.current().cert_pem == renewed.cert
+    assert watched.trouble is None
+
+
+def test_without_an_expectation_it_must_stay_the_same_persons(files: TlsFiles, authority: TestAuthority) -> None:
+    watched = WatchedMaterial(files, expected=None)
+    write(files.cert.parent, authority.issue("spiffe://local.test/node/n2"), authority.pem)
+    assert watched.current().identity == NODE
+    assert "is of spiffe://local.test/node/n2" in (watched.trouble or "")
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "because"),
+    [
+        ("06072a8648ce3d0201", "06072a8648ce3d0209", "cannot be read: Unknown key type"),
+        ("06082a8648ce3d030107", "06082a8648ce3d030109", "cannot be read: Curve .* is not supported"),
+        ("8609" + b"localhost".hex(), "a309" + b"localhost".hex(), "are not supported types"),
+    ],
+)
+def test_a_certificate_that_is_no_certificate_of_ours_is_refused(
+    tmp_path: Path, authority: TestAuthority, written: str, instead: str, because: str
+) -> None:
+    pair = authority.issue("localhost")
+    changed = Pair(tampered(pair.cert, written, instead), pair.key)
+    with pytest.raises(TlsError, match=because):
+        read_material(write(tmp_path, changed, authority.pem), datetime.now(UTC))
+
+
+def test_a_certificate_with_an_extension_twice_names_nobody() -> None:
+    basic_constraints, name_constraints = "0603551d13", "0603551d1e"
+    twice = tampered(TestAuthority(domain="local.test").pem, name_constraints, basic_constraints)
+    with pytest.raises(NoIdentity, match="Duplicate .* extension"):
+        identity_in(twice)
+
+
+def tampered(pem: bytes, written: str, instead: str) -> bytes:
+    """The certificate with some of its bytes changed."""
+    der = x509.load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER)
+    changed = der.replace(bytes.fromhex(written), bytes.fromhex(instead))
+    assert changed != der
+    return f"-----BEGIN CERTIFICATE-----\n{b64encode(changed).decode()}\n-----END CERTIFICATE-----\n".encode()
 
 
 def test_new_authorities_are_taken(files: TlsFiles, authority: TestAuthority) -> None:
