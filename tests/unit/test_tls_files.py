@@ -179,7 +179,7 @@ def test_a_certificate_that_is_no_certificate_of_ours_is_refused(
 def test_a_certificate_with_an_extension_twice_names_nobody() -> None:
     basic_constraints, name_constraints = "0603551d13", "0603551d1e"
     twice = tampered(TestAuthority(domain="local.test").pem, name_constraints, basic_constraints)
-    with pytest.raises(NoIdentity, match="Duplicate .* extension"):
+    with pytest.raises(NoIdentity, match=r"Duplicate .* extension"):
         identity_in(twice)
 
 
