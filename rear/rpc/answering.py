@@ -13,19 +13,13 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from rear import failpoints
-from rear.domain.refusals import InvalidField, OutcomePending, Refusal, TryAgain
+from rear.domain.refusals import OutcomePending, Refusal, TryAgain
 from rear.domain.window import SECOND
 from rear.rpc.deadlines import within
 from rear.rpc.errors import code_of, internal, status_of, trailers
 from rear.rpc.undecodable import check_decoded
 
 log = structlog.get_logger(__name__)
-
-LARGEST_REQUEST: Final = 256 * 1024
-"""Bytes of a request that are looked at."""
-
-LARGEST_RECEIVED: Final = 16 * 1024 * 1024
-"""Bytes of a message that the transport takes; a larger one never reaches a handler."""
 
 MARGIN: Final = 0.05
 """Seconds kept back of a deadline for the way of the answer."""
@@ -68,8 +62,6 @@ def answered(
         try:
             self.gate.check()
             check_decoded(request)
-            if request.ByteSize() > LARGEST_REQUEST:
-                raise InvalidField("request", f"is {request.ByteSize()} bytes; {LARGEST_REQUEST} at most")
             remaining = context.time_remaining()
             with within(LONGEST_WAIT if remaining is None else _wait(remaining)):
                 response = await handler(self, request, context)

@@ -12,11 +12,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from rear.domain.refusals import Refusal
-from rear.rpc.answering import LARGEST_RECEIVED
 from rear.rpc.security import Security
 from rear.rpc.surrounding import Around
 from rear.rpc.switchboard import Service, Switchboard
-from rear.rpc.undecodable import LenientServer
+from rear.rpc.undecodable import LARGEST_RECEIVED, LenientServer
 
 HANDSHAKE_MS: Final = 10_000
 

@@ -1,11 +1,13 @@
-"""Bytes that are no message: they reach the handler, so that they are refused like every other bad request.
+"""Bytes that are no message, or too many: they reach the handler, so that they are refused like every bad request.
 
-Otherwise gRPC itself would answer them with UNKNOWN and the name of a Python exception.
+Otherwise gRPC itself would answer what is no message with UNKNOWN and the name of a Python exception. What is too long
+is not read at all: in memory a message can take fifty times its bytes, and is there before anybody asks who sent it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
@@ -16,15 +18,24 @@ from rear.rpc.surrounding import Around
 
 NOT_A_MESSAGE: Final = "is not a message of the type that this method takes"
 
+LARGEST_REQUEST: Final = 256 * 1024
+"""Bytes of a request that are looked at."""
 
+LARGEST_RECEIVED: Final = 1024 * 1024
+"""Bytes of a message that the transport takes; a larger one never reaches a handler."""
+
+
+@dataclass(frozen=True, slots=True)
 class Undecodable:
-    """Stands for a request that could not be read."""
+    """Stands for a request that was not read, and says why."""
+
+    because: str
 
 
 def check_decoded(request: Message | Undecodable) -> None:
-    """Refuses a request that could not be read."""
+    """Refuses a request that was not read."""
     if isinstance(request, Undecodable):
-        raise InvalidField("request", NOT_A_MESSAGE)
+        raise InvalidField("request", request.because)
 
 
 class LenientServer:
@@ -63,9 +74,11 @@ def _lenient(handler: Any, rpc: str, around: Sequence[Around]) -> grpc.RpcMethod
 
 def _reader(read: Callable[[bytes], Message]) -> Callable[[bytes], Message | Undecodable]:
     def lenient(data: bytes) -> Message | Undecodable:
+        if len(data) > LARGEST_REQUEST:
+            return Undecodable(f"is {len(data)} bytes; {LARGEST_REQUEST} at most")
         try:
             return read(data)
         except DecodeError:
-            return Undecodable()
+            return Undecodable(NOT_A_MESSAGE)
 
     return lenient

@@ -30,7 +30,7 @@ from rear.domain.window import DAY, HOUR, MINUTE
 from rear.ledger import stream, writer
 from rear.ledger.chain import link
 from rear.ledger.codec import decode
-from rear.rpc import answering, audit_service, contract_service, discovery_service, errors
+from rear.rpc import answering, audit_service, contract_service, discovery_service, errors, undecodable
 from rear.v1.errors_pb2 import ErrorReason
 from tests.system.node_process import fixed_port
 
@@ -224,8 +224,8 @@ def test_the_limits_are_those_of_the_code(protocol: str) -> None:
     told = {row[0]: row[1] for row in rows(protocol, "Limits")}
     promises = reservation.Promises()
     true = {
-        "a request": f"{answering.LARGEST_REQUEST // 1024} KiB",
-        "a message that the transport takes": f"{answering.LARGEST_RECEIVED // 1024**2} MiB",
+        "a request": f"{undecodable.LARGEST_REQUEST // 1024} KiB",
+        "a message that the transport takes": f"{undecodable.LARGEST_RECEIVED // 1024**2} MiB",
         "flavours in a list": f"{discovery_service.LARGEST_LIMIT:,}; {discovery_service.DEFAULT_LIMIT} by default",
         "contracts in a page": f"{contract_service.LARGEST_PAGE:,}; {contract_service.DEFAULT_PAGE} by default",
         "`last` of `ReadEvents`": f"{audit_service.LARGEST_LAST:,}",
