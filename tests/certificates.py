@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -67,6 +68,14 @@ class TestAuthority:
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             ),
         )
+
+
+def tampered(pem: bytes, written: str, instead: str) -> bytes:
+    """The certificate with some of its bytes, given in hexadecimal, changed."""
+    der = x509.load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER)
+    changed = der.replace(bytes.fromhex(written), bytes.fromhex(instead))
+    assert changed != der
+    return f"-----BEGIN CERTIFICATE-----\n{b64encode(changed).decode()}\n-----END CERTIFICATE-----\n".encode()
 
 
 def write(folder: Path, pair: Pair, ca: bytes) -> TlsFiles:

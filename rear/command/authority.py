@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from rear.rpc.spiffe import NoIdentity, check_identity, domain_of
-from rear.rpc.tls_files import host_sans
+from rear.rpc.tls_files import TlsError, host_sans, uri_sans
 
 CA_CERT: Final = "ca.pem"
 CA_KEY: Final = "ca.key"
@@ -62,10 +63,11 @@ def init(directory: Path, domain: str, days: int) -> Issued:
         raise CannotIssue(f"{domain!r} is no domain: use a DNS name in lower case")
     made = Issued(directory / CA_CERT, directory / CA_KEY)
     _refuse_to_overwrite(made)
+    now = datetime.now(UTC)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"REAR development authority of {domain}"[:64])])
     builder = (
-        _begun(name, name, key.public_key(), timedelta(days=days))
+        _begun(name, name, key.public_key(), now, now + timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(signs_certificates=True), critical=True)
         # Whoever trusts this authority trusts it for this domain's identities only.
@@ -84,8 +86,14 @@ def issue(
     days: int = 30,
     out: Path | None = None,
 ) -> Issued:
-    """Issues a certificate for an identity, good for servers and for clients. Raises CannotIssue."""
+    """Issues a certificate for an identity, good for servers and for clients. Raises CannotIssue.
+
+    It does not outlive the authority: after that nobody would take it, and nothing would have warned of it.
+    """
     authority, authority_key = _load(directory)
+    now, end = datetime.now(UTC), authority.not_valid_after_utc
+    if end <= now:
+        raise CannotIssue(f"the authority {directory / CA_CERT} expired at {end:%Y-%m-%dT%H:%M:%SZ}: make another")
     try:
         check_identity(identity)
     except NoIdentity as error:
@@ -104,7 +112,7 @@ def issue(
         raise CannotIssue(f"not a name or address of a host: {error}") from None
     key = ec.generate_private_key(ec.SECP256R1())
     builder = (
-        _begun(x509.Name([]), authority.subject, key.public_key(), timedelta(days=days))
+        _begun(x509.Name([]), authority.subject, key.public_key(), now, min(now + timedelta(days=days), end))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(
@@ -125,17 +133,16 @@ def summaries(path: Path) -> list[Summary]:
         raise CannotIssue(f"{path} cannot be read: {error.strerror}") from None
     except ValueError:
         raise CannotIssue(f"{path} holds no certificate in PEM") from None
-    return [_summary(one) for one in found]
+    try:
+        return [_summary(one) for one in found]
+    except (TlsError, ValueError, UnsupportedAlgorithm) as error:
+        raise CannotIssue(f"{path} has a certificate that cannot be read: {error}") from None
 
 
 def _summary(certificate: x509.Certificate) -> Summary:
-    try:
-        sans = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        sans = x509.SubjectAlternativeName([])
     public = certificate.public_key()
     return Summary(
-        tuple(sans.get_values_for_type(x509.UniformResourceIdentifier)),
+        uri_sans(certificate),
         certificate.subject.rfc4514_string(),
         certificate.issuer.rfc4514_string(),
         host_sans(certificate),
@@ -148,9 +155,8 @@ def _summary(certificate: x509.Certificate) -> Summary:
 
 
 def _begun(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, lasts: timedelta
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, end: datetime
 ) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -158,7 +164,7 @@ def _begun(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - BACKDATED)
-        .not_valid_after(now + lasts)
+        .not_valid_after(end)
     )
 
 
@@ -194,16 +200,18 @@ def _load(directory: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey
         key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
     except OSError as error:
         raise CannotIssue(f"{error.filename}: {error.strerror}; make an authority with rear pki init") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise CannotIssue(f"the authority in {directory} cannot be read: {error}") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise CannotIssue(f"{key_path} is not a key that rear pki init made")
+    if certificate.public_key() != key.public_key():
+        raise CannotIssue(f"{key_path} is not the key of {cert_path}: nobody would take what it signs")
     return certificate, key
 
 
 def _refuse_to_overwrite(made: Issued) -> None:
     for path in (made.certificate, made.key):
-        if path.exists():
+        if os.path.lexists(path):
             raise CannotIssue(f"{path} is there already and is not overwritten: name another folder, or move it away")
 
 
@@ -212,13 +220,22 @@ def _write(made: Issued, certificate: x509.Certificate, key: ec.EllipticCurvePri
     try:
         made.key.parent.mkdir(parents=True, exist_ok=True)
         _write_new(made.key, pem, 0o600)
-        _write_new(made.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+        try:
+            _write_new(made.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+        except OSError:
+            made.key.unlink()
+            raise
     except OSError as error:
-        raise CannotIssue(f"{error.filename} cannot be written: {error.strerror}") from None
+        raise CannotIssue(f"{made.key.parent} cannot be written to: {error.strerror}") from None
     return made
 
 
 def _write_new(path: Path, content: bytes, mode: int) -> None:
-    """Never over an existing file, also where one appears in between."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)
+    """Never over an existing file, also where one appears in between; and whole, or not at all."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+    except OSError:
+        path.unlink()
+        raise

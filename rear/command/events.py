@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from rear.command.amounts import in_order, show_demand, show_quantity
-from rear.command.output import as_json, write_json_line
+from rear.command.output import as_json, visible, write_json_line
 from rear.command.settings import DEFAULT_PATIENCE, Settings, common_options, run, settings
 from rear.command.times import show_moment
 
@@ -78,7 +78,7 @@ async def _read(chosen: Settings, request: audit_service_pb2.ReadEventsRequest) 
             if chosen.json:
                 write_json_line(event_as_json(event))
             else:
-                click.echo(event_line(event))
+                click.echo(visible(event_line(event)))
     if position and not chosen.json and sys.stdout.isatty():
         click.echo(f"To go on from here: rear events --after {position}", err=True)
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from rear.command.output import as_json, visible, write_json
+
 if TYPE_CHECKING:
     from rear.rpc.refused import CallFailed
 
@@ -28,7 +30,7 @@ FAULTS: Final = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS"})
 
 def complain(line: str) -> None:
     """One line on stderr, whatever `line` holds."""
-    click.echo(f"rear: {' '.join(line.split())}", err=True)
+    click.echo(f"rear: {visible(' '.join(line.split()))}", err=True)
 
 
 def exit_code_of(failure: CallFailed) -> int:
@@ -59,8 +61,6 @@ def say(failure: CallFailed, endpoint: str) -> str:
 
 def failure_as_json(failure: CallFailed) -> dict[str, Any]:
     """A failure for programs, with every detail that came with it."""
-    from rear.command.output import as_json
-
     error: dict[str, Any] = {
         "code": failure.code.name,
         "reason": failure.reason,
@@ -77,8 +77,6 @@ def failure_as_json(failure: CallFailed) -> dict[str, Any]:
 
 def report(failure: CallFailed, endpoint: str, *, json: bool, more: Mapping[str, Any] | None = None) -> int:
     """Say a failed call on stderr, for programs on stdout too, and give the exit code."""
-    from rear.command.output import write_json
-
     if json:
         write_json({"error": failure_as_json(failure) | dict(more or {})})
     complain(say(failure, endpoint))

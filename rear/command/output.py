@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 
+def visible(text: str) -> str:
+    """The text with control characters written out: what others wrote steers no terminal, and forges no line."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def as_json(message: Message) -> dict[str, Any]:
     """A message in the protobuf JSON mapping: lowerCamelCase names, 64-bit integers as strings."""
     from google.protobuf.json_format import MessageToDict
@@ -38,7 +45,7 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     On a terminal it is fitted to its width where that can be; elsewhere every row is one plain line.
     """
-    listed = [tuple(row) for row in rows]
+    listed = [tuple(map(visible, row)) for row in rows]
     kept = [index for index, _ in enumerate(columns) if any(row[index] for row in listed)]
     names = [columns[index] for index in kept]
     cells = [[row[index] for index in kept] for row in listed]
@@ -79,8 +86,8 @@ def _write_plain(rows: Sequence[Sequence[str]]) -> None:
 
 def write_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:
     """A title and named facts below it, one a line; those without a value are left out."""
-    kept = [(name, value) for name, value in facts if value]
-    click.echo(click.style(title, bold=True))
+    kept = [(name, visible(value)) for name, value in facts if value]
+    click.echo(click.style(visible(title), bold=True))
     width = max((len(name) for name, _ in kept), default=0)
     for name, value in kept:
         click.echo(f"  {name.ljust(width)}  {value}")

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from rear.command import failures
 from rear.command.amounts import show_money
 from rear.command.contracts import new_request_id, write_contract
-from rear.command.output import write_json
+from rear.command.output import visible, write_json
 from rear.command.parameters import (
     DURATION,
     MONEY,
@@ -196,7 +196,7 @@ def _refused(refused: Refused, chosen: Settings, demand: Demand, window: AskedWi
     code = failures.report(refused, chosen.endpoint, json=chosen.json, more=commands)
     if not chosen.json:
         for line in explain(refused.counter_offer, found):
-            click.echo(line)
+            click.echo(visible(line))
     return code
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from rear.rpc.identity import identity_in
 from rear.rpc.spiffe import NoIdentity, check_identity, sole_identity
 from rear.rpc.tls_files import TRY_AGAIN_AFTER, TlsError, TlsFiles, WatchedMaterial, read_material
-from tests.certificates import Pair, TestAuthority, write
+from tests.certificates import Pair, TestAuthority, tampered, write
 
 NODE = "spiffe://local.test/node/n1"
 
@@ -181,14 +178,6 @@ def test_a_certificate_with_an_extension_twice_names_nobody() -> None:
     twice = tampered(TestAuthority(domain="local.test").pem, name_constraints, basic_constraints)
     with pytest.raises(NoIdentity, match=r"Duplicate .* extension"):
         identity_in(twice)
-
-
-def tampered(pem: bytes, written: str, instead: str) -> bytes:
-    """The certificate with some of its bytes changed."""
-    der = x509.load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER)
-    changed = der.replace(bytes.fromhex(written), bytes.fromhex(instead))
-    assert changed != der
-    return f"-----BEGIN CERTIFICATE-----\n{b64encode(changed).decode()}\n-----END CERTIFICATE-----\n".encode()
 
 
 def test_new_authorities_are_taken(files: TlsFiles, authority: TestAuthority) -> None:
