@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,9 +38,9 @@ from rear.operations.watching import CannotWatch, View, watched
 from rear.process import run
 from rear.rpc.security import SecuritySettings
 from rear.rpc.server import PortTaken
+from rear.rpc.spiffe import DOMAIN_NAME
 from rear.rpc.tls_files import TlsError
 
-DOMAIN_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 MANY_POOLS: Final = 200
 """Pools from which on registering them shows a progress bar."""
 

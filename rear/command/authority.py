@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -16,15 +15,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from rear.rpc.spiffe import NoIdentity, check_identity, domain_of
+from rear.rpc.spiffe import DOMAIN_NAME, NoIdentity, check_identity, domain_of
 from rear.rpc.tls_files import TlsError, host_sans, uri_sans
 
 CA_CERT: Final = "ca.pem"
 CA_KEY: Final = "ca.key"
 CERT: Final = "cert.pem"
 KEY: Final = "key.pem"
-
-DOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 BACKDATED: Final = timedelta(minutes=5)
 """So that a clock that is a little behind takes a new certificate."""
@@ -59,7 +56,7 @@ class Summary:
 
 def init(directory: Path, domain: str, days: int) -> Issued:
     """Makes an authority that can vouch for the identities of `domain` only. Raises CannotIssue."""
-    if DOMAIN.fullmatch(domain) is None:
+    if DOMAIN_NAME.fullmatch(domain) is None:
         raise CannotIssue(f"{domain!r} is no domain: use a DNS name in lower case")
     made = Issued(directory / CA_CERT, directory / CA_KEY)
     _refuse_to_overwrite(made)

@@ -91,11 +91,13 @@ def parse_urls(text: str) -> tuple[str, ...]:
     urls = []
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         url = part if "://" in part else f"nats://{part}"
-        split = urlsplit(url)
-        if split.scheme not in SCHEMES or not split.hostname or split.path not in ("", "/"):
-            raise ValueError(f"{part!r} is not nats://HOST:PORT or tls://HOST:PORT")
-        if split.username is not None or split.password is not None:
+        # Asked first: no other complaint may repeat what is secret.
+        if "@" in part:
             raise ValueError("a password does not belong into a URL, which everybody sees: name a file that holds it")
+        split = urlsplit(url)
+        more = (split.path.removeprefix("/"), split.query, split.fragment)
+        if split.scheme not in SCHEMES or not split.hostname or any(more):
+            raise ValueError(f"{part!r} is not nats://HOST:PORT or tls://HOST:PORT")
         split.port  # noqa: B018  raises ValueError where it is none
         urls.append(url.rstrip("/"))
     if not urls:

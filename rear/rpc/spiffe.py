@@ -8,6 +8,9 @@ from typing import Final
 LOCAL: Final = "local"
 """The role of those who come without TLS. No certificate may claim it."""
 
+DOMAIN_NAME: Final = re.compile(r"(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+"""The domain of a service of ours: a DNS name in lower case. Others may have `_` in theirs."""
+
 _IDENTITY: Final = re.compile(r"spiffe://([a-z0-9](?:[a-z0-9._-]{0,253}[a-z0-9])?)/([A-Za-z0-9._-]+)/([A-Za-z0-9._-]+)")
 _LONGEST: Final = 512
 

@@ -285,7 +285,18 @@ def test_urls_are_read(text: str, urls: tuple[str, ...]) -> None:
     assert parse_urls(text) == urls
 
 
-@pytest.mark.parametrize("text", ["", ",", "http://a:1", "nats://", "nats://u:p@a:1", "nats://a:b", "nats://a:1/x"])
+@pytest.mark.parametrize(
+    "text", ["", ",", "http://a:1", "nats://", "nats://u:p@a:1", "nats://a:b", "nats://a:1/x", "nats://a?x"]
+)
 def test_what_is_no_url_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         parse_urls(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["nats://u:secret@a:1", "http://u:secret@a:1", "nats://u:sec/ret@a:1", "u:secret@[::1"]
+)
+def test_a_password_in_a_url_is_not_repeated(text: str) -> None:
+    with pytest.raises(ValueError, match="does not belong into a URL") as caught:
+        parse_urls(text)
+    assert "sec" not in str(caught.value)

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from rear.rpc.identity import identity_in
-from rear.rpc.spiffe import NoIdentity, check_identity, sole_identity
+from rear.rpc.spiffe import DOMAIN_NAME, NoIdentity, check_identity, sole_identity
 from rear.rpc.tls_files import TRY_AGAIN_AFTER, TlsError, TlsFiles, WatchedMaterial, read_material
 from tests.certificates import Pair, TestAuthority, tampered, write
 
@@ -50,6 +50,12 @@ def files(tmp_path: Path, authority: TestAuthority) -> TlsFiles:
 def test_only_one_form_is_an_identity(uri: str) -> None:
     with pytest.raises(NoIdentity):
         check_identity(uri)
+
+
+@pytest.mark.parametrize("name", ["", "a..b", ".a", "a.", "-a.b", "a-.b", "A.b", "a_b", "a\n", "a." * 130 + "a", "a/b"])
+def test_a_domain_is_a_dns_name(name: str) -> None:
+    assert DOMAIN_NAME.fullmatch(name) is None
+    assert DOMAIN_NAME.fullmatch("edge-1.campus.example")
 
 
 def test_a_certificate_names_exactly_one() -> None:
