@@ -24,6 +24,9 @@ log = structlog.get_logger(__name__)
 
 MOST_BYTES: Final = 1024 * 1024
 
+CURVES: Final = (ec.SECP256R1, ec.SECP384R1)
+LEAST_RSA_BITS: Final = 2_048
+
 TRY_AGAIN_AFTER: Final = 1.0
 """Seconds after which files that cannot be used are read again: what was wrong need not lie in what they hold."""
 
@@ -185,9 +188,13 @@ def _read(path: Path) -> bytes:
 
 def _certificates(path: Path, pem: bytes) -> list[x509.Certificate]:
     try:
-        return x509.load_pem_x509_certificates(pem)
+        found = x509.load_pem_x509_certificates(pem)
     except ValueError:
         raise TlsError(f"{path} holds no certificate in PEM (-----BEGIN CERTIFICATE-----)") from None
+    # What is cut off in the middle of one is read without it, and without an error.
+    if len(found) != pem.count(b"-----BEGIN CERTIFICATE-----"):
+        raise TlsError(f"{path} is not whole: the certificates after the first {len(found)} cannot be read")
+    return found
 
 
 def _private_key(path: Path, pem: bytes) -> PrivateKeyTypes:
@@ -199,10 +206,15 @@ def _private_key(path: Path, pem: bytes) -> PrivateKeyTypes:
         raise TlsError(f"{path} holds no private key in PEM (-----BEGIN PRIVATE KEY-----)") from None
     except Exception as error:  # of cryptography's own, for kinds of keys that it does not know
         raise TlsError(f"{path} cannot be read as a private key: {error}") from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
-        # gRPC's TLS offers no Ed25519: such a handshake fails with "no common signature algorithms".
-        raise TlsError(f"{path} is a key of a kind that gRPC cannot use; take ECDSA on P-256, P-384, or RSA")
-    return key
+    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, CURVES):
+        return key
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= LEAST_RSA_BITS:
+        return key
+    # With Ed25519 or P-521 gRPC's TLS fails at each handshake, and with other curves already when it listens.
+    raise TlsError(
+        f"{path} is a key of a kind that gRPC cannot use, or a weak one; "
+        f"take ECDSA on P-256 or P-384, or RSA of {LEAST_RSA_BITS:,} bits or more"
+    )
 
 
 def _public_key(path: Path, certificate: x509.Certificate) -> bytes:

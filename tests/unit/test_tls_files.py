@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
 from rear.rpc.identity import identity_in
 from rear.rpc.spiffe import DOMAIN_NAME, NoIdentity, check_identity, sole_identity
@@ -79,9 +80,20 @@ def test_other_kinds_of_keys_are_taken(
     WatchedMaterial(write(tmp_path, authority.issue(NODE, key=key), authority.pem), expected=NODE)
 
 
-def test_a_kind_of_key_that_grpc_cannot_use_is_refused(tmp_path: Path, authority: TestAuthority) -> None:
-    pair = authority.issue(NODE, key=ed25519.Ed25519PrivateKey.generate())
-    with pytest.raises(TlsError, match="a kind that gRPC cannot use"):
+@pytest.mark.parametrize(
+    "key",
+    [
+        ed25519.Ed25519PrivateKey.generate(),
+        ec.generate_private_key(ec.SECP521R1()),
+        ec.generate_private_key(ec.SECP256K1()),
+        rsa.generate_private_key(65_537, 1_024),
+    ],
+)
+def test_a_kind_of_key_that_grpc_cannot_use_is_refused(
+    tmp_path: Path, authority: TestAuthority, key: CertificateIssuerPrivateKeyTypes
+) -> None:
+    pair = authority.issue(NODE, key=key)
+    with pytest.raises(TlsError, match="a kind that gRPC cannot use, or a weak one"):
         WatchedMaterial(write(tmp_path, pair, authority.pem), expected=NODE)
 
 
@@ -97,6 +109,7 @@ def test_what_is_wrong_is_said_of_the_file(files: TlsFiles, authority: TestAutho
     refused(Pair(good.cert, authority.issue(NODE).key), "is not the key of the certificate")
     refused(Pair(b"", good.key), "holds no certificate in PEM")
     refused(Pair(good.cert[:200], good.key), "holds no certificate in PEM")
+    refused(Pair(good.cert + authority.pem[:200], good.key), "is not whole: the certificates after the first 1 cannot")
     refused(Pair(good.cert, good.key[:100]), "holds no private key in PEM")
     refused(Pair(good.cert, good.cert), "holds no private key in PEM")
     refused(authority.issue(NODE, lasts=-timedelta(hours=1)), "expired at .*: renew it")
