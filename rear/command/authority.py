@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from rear.rpc.spiffe import DOMAIN_NAME, NoIdentity, check_identity, domain_of
-from rear.rpc.tls_files import TlsError, host_sans, uri_sans
+from rear.rpc.tls_files import TlsError, host_sans, uri_sans, vouches_for
 
 CA_CERT: Final = "ca.pem"
 CA_KEY: Final = "ca.key"
@@ -95,7 +95,7 @@ def issue(
         check_identity(identity)
     except NoIdentity as error:
         raise CannotIssue(str(error)) from None
-    domain = _vouches_for(authority)
+    domain = vouches_for(authority)
     if domain_of(identity) != domain:
         raise CannotIssue(f"{directory / CA_CERT} vouches for spiffe://{domain}/* only, not for {identity}")
     folder = out if out is not None else directory.joinpath(*identity.split("/")[-2:])
@@ -145,7 +145,7 @@ def _summary(certificate: x509.Certificate) -> Summary:
         host_sans(certificate),
         certificate.not_valid_before_utc,
         certificate.not_valid_after_utc,
-        _vouches_for(certificate),
+        vouches_for(certificate),
         f"ECDSA {public.curve.name}" if isinstance(public, ec.EllipticCurvePublicKey) else type(public).__name__,
         certificate.fingerprint(hashes.SHA256()).hex(":"),
     )
@@ -177,17 +177,6 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def _vouches_for(certificate: x509.Certificate) -> str:
-    try:
-        constraints = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
-    except x509.ExtensionNotFound:
-        return ""
-    uris = [
-        name.value for name in constraints.permitted_subtrees or () if isinstance(name, x509.UniformResourceIdentifier)
-    ]
-    return ", ".join(uris)
 
 
 def _load(directory: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
+import structlog
 
 from rear.rpc.guard import Guard
 from rear.rpc.identity import Certified
 from rear.rpc.policy import Policy, default_policy
 from rear.rpc.policy_file import WatchedPolicy
 from rear.rpc.spiffe import domain_of
-from rear.rpc.tls_files import Material, TlsFiles, WatchedMaterial
+from rear.rpc.tls_files import Material, TlsFiles, WatchedMaterial, unbound
+
+log = structlog.get_logger(__name__)
 
 LOOK_EVERY: Final = 1.0
 """Seconds between looks at the files."""
@@ -52,6 +55,13 @@ class Security:
     def credentials(self) -> grpc.ServerCredentials:
         """Credentials that ask for the newest files at every handshake, and for a certificate of every client."""
         self._given = self._watched.current()
+        if self._given.ca_pem.count(b"-----BEGIN CERTIFICATE-----") > 1:
+            for authority in unbound(self._given.ca_pem):
+                log.warning(
+                    "an authority is trusted for every identity, also for those of this domain's administrators",
+                    authority=authority,
+                    remedy="where it is not your own, take one with a name constraint; see docs/security.md",
+                )
         return grpc.dynamic_ssl_server_credentials(_configuration(self._given), self._newer, True)
 
     def certificate_trouble(self) -> str | None:

@@ -30,6 +30,9 @@ LEAST_RSA_BITS: Final = 2_048
 TRY_AGAIN_AFTER: Final = 1.0
 """Seconds after which files that cannot be used are read again: what was wrong need not lie in what they hold."""
 
+UNREADABLE: Final = (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+"""What cryptography raises for extensions that are not as they should be."""
+
 Signature = tuple[tuple[int, int, int, int], ...]
 """Device, inode, size and time of each file."""
 
@@ -63,7 +66,8 @@ def read_material(files: TlsFiles, now: datetime) -> Material:
     """Reads and checks the three files. Raises TlsError."""
     cert_pem, key_pem, ca_pem = _read(files.cert), _read(files.key), _read(files.ca)
     chain = _certificates(files.cert, cert_pem)
-    _certificates(files.ca, ca_pem)
+    for authority in _certificates(files.ca, ca_pem):
+        vouches_for(authority)
     leaf = chain[0]
     if _public_bytes(_private_key(files.key, key_pem).public_key()) != _public_key(files.cert, leaf):
         raise TlsError(f"{files.key} is not the key of the certificate {files.cert}: give a matching pair")
@@ -88,6 +92,27 @@ def host_sans(certificate: x509.Certificate) -> tuple[str, ...]:
     sans = _sans(certificate)
     addresses = sans.get_values_for_type(x509.IPAddress)
     return (*sans.get_values_for_type(x509.DNSName), *(str(address) for address in addresses))
+
+
+def vouches_for(authority: x509.Certificate) -> str:
+    """The domain whose identities an authority is bound to; empty where it can vouch for every identity.
+
+    Raises TlsError where its extensions cannot be read.
+    """
+    try:
+        constraints = authority.extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return ""
+    except UNREADABLE as error:
+        raise TlsError(f"the certificate's extensions cannot be read: {error}") from None
+    permitted = constraints.permitted_subtrees or ()
+    return ", ".join(name.value for name in permitted if isinstance(name, x509.UniformResourceIdentifier))
+
+
+def unbound(ca_pem: bytes) -> tuple[str, ...]:
+    """The subjects of those authorities that can vouch for every identity. Raises TlsError."""
+    found = x509.load_pem_x509_certificates(ca_pem)
+    return tuple(authority.subject.rfc4514_string() for authority in found if not vouches_for(authority))
 
 
 class WatchedMaterial:
@@ -236,7 +261,7 @@ def _sans(certificate: x509.Certificate) -> x509.SubjectAlternativeName:
         return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return x509.SubjectAlternativeName([])
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except UNREADABLE as error:
         raise TlsError(f"the certificate's extensions cannot be read: {error}") from None
 
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPri
 
 from rear.rpc.identity import identity_in
 from rear.rpc.spiffe import DOMAIN_NAME, NoIdentity, check_identity, sole_identity
-from rear.rpc.tls_files import TRY_AGAIN_AFTER, TlsError, TlsFiles, WatchedMaterial, read_material
+from rear.rpc.tls_files import TRY_AGAIN_AFTER, TlsError, TlsFiles, WatchedMaterial, read_material, unbound
 from tests.certificates import Pair, TestAuthority, tampered, write
 
 NODE = "spiffe://local.test/node/n1"
@@ -197,6 +197,12 @@ def test_a_certificate_with_an_extension_twice_names_nobody() -> None:
     twice = tampered(TestAuthority(domain="local.test").pem, name_constraints, basic_constraints)
     with pytest.raises(NoIdentity, match=r"Duplicate .* extension"):
         identity_in(twice)
+
+
+def test_authorities_that_can_vouch_for_everybody_are_found() -> None:
+    own, free = TestAuthority("own", domain="local.test"), TestAuthority("free")
+    assert unbound(own.pem + free.pem) == ("CN=free",)
+    assert unbound(own.pem) == ()
 
 
 def test_new_authorities_are_taken(files: TlsFiles, authority: TestAuthority) -> None:
