@@ -40,7 +40,7 @@ DISCARD_TIMEOUT: Final = 1.0
 
 FIRST_PAUSE: Final = 0.02
 LAST_PAUSE: Final = 1.0
-"""Seconds between attempts: doubled after each one that failed."""
+"""Seconds between attempts: doubled after each one that failed, or that led to a connection as short as this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ async def dial(endpoint: Endpoint, name: str, *, wait: float = DIAL_TIMEOUT) -> 
                 **connect_options(name, wait, failures),
             )
             await client.attach()
-    except (TimeoutError, OSError, ValueError, nats.errors.Error) as error:
+    except Exception as error:  # of any kind: nats-py expects files and servers to be well formed
         await _discard(client)
         raise _no_connection(endpoint, [*failures, error]) from error
     except BaseException:
@@ -98,7 +98,7 @@ def _no_connection(endpoint: Endpoint, failures: Sequence[Exception]) -> LedgerU
 
 
 async def _discard(client: LedgerClient) -> None:
-    with contextlib.suppress(OSError, nats.errors.Error, TimeoutError):
+    with contextlib.suppress(Exception):  # what has failed to connect may fail to close, in whatever way
         async with asyncio.timeout(DISCARD_TIMEOUT):  # after a failed TLS handshake nats-py waits for ever
             await client.close()
 
@@ -200,7 +200,7 @@ class Connection:
         self._changed = asyncio.Event()
 
     async def _keep(self) -> None:
-        pause = FIRST_PAUSE
+        pause, loop = FIRST_PAUSE, asyncio.get_running_loop()
         while True:
             try:
                 client = await dial(self._endpoint(), self._name)
@@ -217,13 +217,17 @@ class Connection:
                 self._generation += 1
                 await self._check(client)
                 failpoints.reach("connection.checked")
-                pause = FIRST_PAUSE
                 self._client = client
                 self._tell()
+                began = loop.time()
                 log.info("connected to the ledger's server", connection=self._name, times=self._generation)
                 await client.lost.wait()
                 self._why = "the connection was lost"
                 log.warning("lost the connection to the ledger's server", connection=self._name)
+                if loop.time() - began > LAST_PAUSE:
+                    pause = FIRST_PAUSE
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LAST_PAUSE)
             except (LedgerUnavailable, OutcomeUnknown) as error:
                 self._why = str(error)
                 await asyncio.sleep(pause)

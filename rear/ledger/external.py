@@ -22,6 +22,8 @@ SCHEMES: Final = ("nats", "tls")
 MOST_REPLICAS: Final = 5
 """What JetStream allows."""
 REPLICAS_OF_A_CLUSTER: Final = 3
+CREDENTIALS: Final = ("NATS USER JWT", "USER NKEY SEED")
+"""The parts of a .creds file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class NatsServers:
                 self.url,
                 self.user,
                 _secret(self.password_file),
-                str(_readable(self.credentials)) if self.credentials else None,
+                _credentials(self.credentials),
                 self._tls(),
                 _secret(self.token_file),
             )
@@ -69,7 +71,7 @@ class NatsServers:
             return None
         context = ssl.create_default_context(cafile=self.ca)
         if self.certificate:
-            context.load_cert_chain(self.certificate, self.key)
+            context.load_cert_chain(self.certificate, self.key, password="")  # or it asks at the terminal, and waits
         return context
 
     def to_json(self) -> str:
@@ -141,9 +143,13 @@ class ExternalServer:
             self._lock = None
 
 
-def _readable(path: str) -> Path:
-    with open(path, "rb"):
-        return Path(path)
+def _credentials(path: str | None) -> str | None:
+    """The path, where there is a whole file: one that is just being renewed may be read half-written."""
+    if path is not None:
+        text = Path(path).read_text()
+        if not all(f"END {part}" in text for part in CREDENTIALS):
+            raise ValueError(f"{path} does not hold {' and '.join(CREDENTIALS)}: it is no .creds file, or not whole")
+    return path
 
 
 def _secret(path: str | None) -> str | None:

@@ -195,9 +195,11 @@ logfile_max_num: {LOG_FILES}
                 _, payload = await self._watcher.request_one(
                     lambda reply: frame("$SYS.REQ.SERVER.PING.HEALTHZ", reply, b"", b"")
                 )
+            health = json.loads(payload)["data"]
         except (LedgerUnavailable, NotConnected, ConnectionLost, TimeoutError) as error:
             return f"no answer: {str(error) or 'timed out'}"
-        health = json.loads(payload)["data"]
+        except (ValueError, KeyError):  # one that is ending has nobody any more who answers this
+            return f"no answer that tells of its health: {payload[:200]!r}"
         problem = str(health.get("error") or health.get("status"))
         if health.get("status_code") == 200 or "could not be recovered" in problem:
             return None

@@ -49,7 +49,7 @@ class StateDirectory:
 
     def claim(self, identity: str) -> None:
         """Makes the directory the service's own. Raises LedgerError where it is another's."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._make()
         if not self.owner.exists():
             _write_durably(self.owner, identity + "\n")
         elif self.identity() != identity:
@@ -99,8 +99,12 @@ class StateDirectory:
                 "state directory"
             )
         if servers is not None and servers != before:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self._make()
             _write_durably(self._servers, servers.to_json())
+
+    def _make(self) -> None:
+        """For its owner's eyes only: the tables tell who bought what."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     @property
     def _servers(self) -> Path:
