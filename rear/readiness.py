@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from time import monotonic
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -115,7 +117,7 @@ class Readiness:
             self._role,
             self._failing(self._required, "required"),
             self._failing(self._warned, "warned"),
-            {name: fact() for name, fact in self._facts.items()},
+            {name: _ask(fact) for name, fact in self._facts.items()},
         )
         return self.report
 
@@ -188,8 +190,8 @@ class Readiness:
             log.info("ready again")
 
 
-def _ask(why: Why) -> str | None:
+def _ask(tells: Callable[[], T]) -> T | str:
     try:
-        return why()
-    except Exception as error:  # one condition that cannot be told must not hide the others
+        return tells()
+    except Exception as error:  # what cannot be told must not hide the rest
         return f"cannot be told: {type(error).__name__}: {error}"

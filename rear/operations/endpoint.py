@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -39,6 +40,9 @@ STOPS_WITHIN: Final = 0.05
 
 PATIENCE: Final = 10.0
 """Seconds that a client may take for its request."""
+
+MOST: Final = 64
+"""Connections at a time. One more ends the oldest: descriptors are needed by the ledger and its buyers."""
 
 PLAIN: Final = "text/plain; charset=utf-8"
 
@@ -136,15 +140,42 @@ class OperationsEndpoint:
 
 class _Server(ThreadingHTTPServer):
     allow_reuse_address = True
+    request_queue_size = 2 * MOST
 
     def __init__(self, family: socket.AddressFamily, place: tuple[str, int], endpoint: OperationsEndpoint) -> None:
         self.address_family = family
+        self._open: dict[socket.socket, None] = {}
+        self._lock = threading.Lock()
         super().__init__(place, partial(_Handler, endpoint))
 
     def server_bind(self) -> None:
         # Not that of HTTPServer, which asks the resolver for a name that nobody needs, and may wait for it.
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            if len(self._open) >= MOST:
+                self._end(next(iter(self._open)))
+            self._open[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.pop(request, None)
+            super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        super().server_close()
+        with self._lock:
+            for request in list(self._open):
+                self._end(request)
+
+    def _end(self, request: socket.socket) -> None:
+        """Lets its thread find the connection at its end; under the lock, so that it is not closed meanwhile."""
+        del self._open[request]
+        with suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
         error = sys.exception()
@@ -157,6 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
     protocol_version = "HTTP/1.1"
     timeout = PATIENCE
+    wbufsize = -1  # an answer goes out as one: its body would wait for the client to acknowledge its head
 
     def __init__(self, endpoint: OperationsEndpoint, *args: Any) -> None:
         self._endpoint = endpoint

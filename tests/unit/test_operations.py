@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, closing, suppress
+from http.client import HTTPConnection, HTTPException
 from types import SimpleNamespace
 from typing import Any
 from urllib.error import HTTPError
@@ -20,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rear.domain.refusals import TryAgain
 from rear.domain.window import SECOND
-from rear.operations.endpoint import OperationsEndpoint
+from rear.operations.endpoint import MOST, OperationsEndpoint
 from rear.operations.metrics import Metrics, buckets
 from rear.operations.tallies import Calls, Distribution
 from rear.operations.watching import OperationsPortTaken
@@ -178,6 +181,36 @@ async def test_whoever_asks_for_openmetrics_gets_it(endpoint: OperationsEndpoint
 
 async def test_another_path_is_not_found(endpoint: OperationsEndpoint) -> None:
     assert get(endpoint, "reserve")[0] == 404
+
+
+async def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head(endpoint: OperationsEndpoint) -> None:
+    with closing(HTTPConnection("127.0.0.1", endpoint.port)) as connection:
+        began = time.perf_counter()
+        for _ in range(10):
+            connection.request("GET", "/livez")
+            assert connection.getresponse().read() == b"ok\n"
+        assert time.perf_counter() - began < 0.3, "40 ms each with Nagle's algorithm and delayed acknowledgements"
+
+
+async def test_connections_that_say_nothing_leave_room_for_others(endpoint: OperationsEndpoint) -> None:
+    began = time.monotonic()
+    with ExitStack() as idle:
+        for _ in range(2 * MOST):
+            idle.enter_context(socket.create_connection(("127.0.0.1", endpoint.port), 5))
+        assert get(endpoint, "livez")[0] == 200
+        assert sum(thread.name.endswith("(process_request_thread)") for thread in threading.enumerate()) <= MOST + 5
+    assert time.monotonic() - began < 5, "with a short queue each few connections cost a second"
+
+
+async def test_once_stopped_it_answers_no_more(endpoint: OperationsEndpoint) -> None:
+    with closing(HTTPConnection("127.0.0.1", endpoint.port)) as connection:
+        connection.request("GET", "/livez")
+        connection.getresponse().read()
+        endpoint.stop()
+        with suppress(ConnectionError):
+            connection.request("GET", "/livez")
+        with pytest.raises((ConnectionError, HTTPException)):
+            connection.getresponse()
 
 
 def test_a_port_that_is_taken_is_named(readiness: Readiness) -> None:

@@ -139,3 +139,21 @@ async def test_a_change_is_logged_once_though_its_number_counts_on() -> None:
         ("not ready", "the clock is 4 s behind"),
         ("ready again", None),
     ]
+
+
+async def test_a_fact_that_cannot_be_told_does_not_end_the_looking() -> None:
+    readiness, told = serving(), list[bool]()
+
+    async def tell(serves: bool) -> None:
+        told.append(serves)
+
+    def fails() -> str:
+        raise KeyError("position")
+
+    readiness.tell("position", fails)
+    readiness.start(tell)
+    await eventually(lambda: told == [True])
+    readiness.require("ledger", lambda: "it is gone")
+    await eventually(lambda: told == [True, False])
+    assert "cannot be told" in str(readiness.report.facts["position"])
+    await readiness.stop()
