@@ -34,6 +34,15 @@ FAULTS: Final = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILA
 
 def provider_for(provider_id: str, environment: Mapping[str, str]) -> TracerProvider:
     """Makes spans of a service, and exports them as the environment says. Raises CannotTrace."""
+    try:
+        return _provider(provider_id, environment)
+    except (CannotTrace, ImportError):
+        raise
+    except Exception as error:  # OpenTelemetry has no error of its own for variables that it cannot read
+        raise CannotTrace(f"OpenTelemetry does not take its OTEL_… variables as they are: {error}") from error
+
+
+def _provider(provider_id: str, environment: Mapping[str, str]) -> TracerProvider:
     resource = Resource.create(
         {
             SERVICE_NAME: environment.get("OTEL_SERVICE_NAME", "rear"),
@@ -52,6 +61,9 @@ def _exporter(environment: Mapping[str, str]) -> SpanExporter:
         return ConsoleSpanExporter()
     if chosen != "otlp":
         raise CannotTrace(f"${tracing.EXPORTER} is {chosen!r}; this software knows otlp, console and none")
+    for variable in tracing.PROTOCOLS:
+        if environment.get(variable, tracing.PROTOCOL) != tracing.PROTOCOL:
+            raise CannotTrace(f"${variable} is {environment[variable]!r}; this software sends OTLP over grpc only")
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
     return OTLPSpanExporter()

@@ -69,11 +69,12 @@ def _traced(provider_id: str) -> Iterator[Instrument]:
         from opentelemetry import trace
 
         from rear.operations.spans import Tracing, provider_for
+
+        provider = provider_for(provider_id, os.environ)
     except ImportError as error:
         raise CannotTrace(
             f"traces need OpenTelemetry, and {error.name} is not installed: install rear[otel]"
         ) from error
-    provider = provider_for(provider_id, os.environ)
     trace.set_tracer_provider(provider)  # so that `rear.tracing` and other libraries take part
     log.info("tracing", exporter=os.environ.get(tracing.EXPORTER) or "otlp")
     try:

@@ -19,6 +19,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import TracerProvider
 
 from rear import tracing
+from rear.operations.spans import provider_for
+from rear.operations.watching import CannotTrace
 from rear.rpc.client import Client
 from rear.rpc.refused import Refused
 from tests.system.asking import reserve
@@ -130,6 +132,22 @@ def test_an_exporter_that_is_not_known_stops_the_start(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "rear: $OTEL_TRACES_EXPORTER is 'zipkin'; this software knows otlp, console and none\n"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "why"),
+    [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "sends OTLP over grpc only"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon", "could not convert string to float: 'soon'"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "-1", "max_queue_size must be a positive integer"),
+    ],
+)
+def test_a_variable_that_is_not_understood_is_told(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, why: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(CannotTrace, match=why):
+        provider_for("spiffe://a/node/n", os.environ)
 
 
 @pytest.mark.parametrize(
