@@ -61,9 +61,9 @@ def _exporter(environment: Mapping[str, str]) -> SpanExporter:
         return ConsoleSpanExporter()
     if chosen != "otlp":
         raise CannotTrace(f"${tracing.EXPORTER} is {chosen!r}; this software knows otlp, console and none")
-    for variable in tracing.PROTOCOLS:
-        if environment.get(variable, tracing.PROTOCOL) != tracing.PROTOCOL:
-            raise CannotTrace(f"${variable} is {environment[variable]!r}; this software sends OTLP over grpc only")
+    said = next(filter(environment.get, tracing.PROTOCOLS), None)
+    if said is not None and environment[said] != tracing.PROTOCOL:
+        raise CannotTrace(f"${said} is {environment[said]!r}; this software sends OTLP over {tracing.PROTOCOL} only")
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
     return OTLPSpanExporter()

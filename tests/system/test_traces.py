@@ -150,6 +150,12 @@ def test_a_variable_that_is_not_understood_is_told(
         provider_for("spiffe://a/node/n", os.environ)
 
 
+def test_the_protocol_of_traces_goes_before_that_of_all_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")
+    provider_for("spiffe://a/node/n", os.environ).shutdown()
+
+
 @pytest.mark.parametrize(
     ("environment", "wanted"),
     [
