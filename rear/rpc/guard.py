@@ -19,7 +19,8 @@ log = structlog.get_logger(__name__)
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
-MOST_TOLD: Final = 1_000
+MOST_TOLD: Final = 10_000
+"""Refusals that are remembered, so that they are not logged again."""
 
 REFUSED_TO_ALL: Final = "this service has no rule for {method}, and so it is refused to everybody"
 
@@ -30,6 +31,7 @@ class Guard(grpc.aio.ServerInterceptor):
     def __init__(self, callers: Callers) -> None:
         self._callers = callers
         self._guarded: dict[str, tuple[Handler, Handler]] = {}
+        self._told: set[tuple[str, str]] = set()
 
     async def intercept_service(
         self,
@@ -42,19 +44,23 @@ class Guard(grpc.aio.ServerInterceptor):
             return None
         method = handler_call_details.method
         known = self._guarded.get(method)
-        if known is None or known[0] is not handler:
-            known = self._guarded[method] = handler, _guarded(handler, _Door(method, self._callers))
-        return known[1]
+        if known is not None and known[0] is handler:
+            return known[1]
+        guarded = _guarded(handler, _Door(method, self._callers, self._told))
+        if method in REQUIRED:  # others are whatever a caller makes up, and would be kept for ever
+            self._guarded[method] = handler, guarded
+        return guarded
 
 
 class _Door:
     """What one method asks of its callers."""
 
-    def __init__(self, method: str, callers: Callers) -> None:
+    def __init__(self, method: str, callers: Callers, told: set[tuple[str, str]]) -> None:
+        """`told` has the refusals that were logged, at all doors."""
         self._method = method
         self._callers = callers
         self._required = REQUIRED.get(method)
-        self._told: set[str] = set()
+        self._told = told
 
     def check(self, context: Context) -> None:
         """Raises NotAuthenticated or PermissionDenied."""
@@ -73,12 +79,14 @@ class _Door:
             await refuse(context, refusal)
 
     def _tell(self, refusal: Refusal) -> None:
-        """Logs it, once for each caller: one that does not stop asking must not fill the disk."""
-        if refusal.message in self._told:
+        """Logs it, once for each caller and RPC: one that does not stop asking must not fill the disk."""
+        rpc = self._method if self._required is not None else ""
+        telling = rpc, refusal.metadata.get("caller", refusal.message)
+        if telling in self._told:
             return
         if len(self._told) >= MOST_TOLD:
             self._told.clear()
-        self._told.add(refusal.message)
+        self._told.add(telling)
         log.warning("refused", method=self._method, reason=refusal.reason, because=refusal.message)
 
 
