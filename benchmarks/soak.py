@@ -44,7 +44,10 @@ def parts(rounds: int, nats_rounds: int, seed: int) -> dict[str, Part]:
             tuple(f"tests/system/test_faults_{what}.py" for what in ("disk", "network", "clock", "ledger")),
             {"REAR_OUTAGE": "60", "REAR_FILLS": "20"},
         ),
-        "takeovers": Part(("tests/system/test_takeover.py",), {"REAR_ROUNDS": str(rounds), "REAR_SEED": str(seed)}),
+        "takeovers": Part(
+            ("tests/system/test_takeover.py", "tests/system/test_cluster.py"),
+            {"REAR_ROUNDS": str(rounds), "REAR_SEED": str(seed)},
+        ),
         "machines": Part(
             ("tests/integration/test_state_machine.py", "tests/unit", f"--hypothesis-seed={seed}"),
             {"HYPOTHESIS_PROFILE": "deep"},

@@ -20,8 +20,15 @@ from rear.ledger.stream import EventStream, Outgoing
 
 log = structlog.get_logger(__name__)
 
+FIRST_WAIT: Final = 1.5
+"""Seconds to wait for the acknowledgement of a batch before it is sent again: twice as long each time.
+
+One that comes too early costs a batch that the guard refuses. One that comes late is time in which a cluster whose
+leader has died has another one already, and nobody asks it.
+"""
+
 APPEND_TIMEOUT: Final = 5.0
-"""Seconds to wait for the acknowledgement of a batch before its outcome counts as unknown."""
+"""Seconds of the longest such wait, and of the only one where a commit is not repeated as it is."""
 
 STALE_AFTER: Final = 0.5
 """Seconds after which a writer looks at the tip before it answers anything that it does not write."""
@@ -72,16 +79,16 @@ class Landing:
         must not be.
         """
         self.open_ended = True
-        unknown = False
+        unknown, wait = False, FIRST_WAIT
         began = first = time.monotonic()
         while True:
             try:
                 began = time.monotonic()
                 failpoints.reach("writer.before_publish")
                 sent = failpoints.reaching("writer.after_publish")
-                await self._stream.append(messages, self.tip, timeout=APPEND_TIMEOUT, sent=sent)
+                await self._stream.append(messages, self.tip, timeout=wait, sent=sent)
             except OutcomeUnknown as error:
-                unknown = True
+                unknown, wait = True, min(2 * wait, APPEND_TIMEOUT)
                 self.unknown_outcomes += 1
                 self.note(f"the outcome of a commit is not known yet: {error}")
                 await asyncio.sleep(RETRY_PAUSE)

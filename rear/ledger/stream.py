@@ -36,7 +36,10 @@ MAX_BATCH: Final = 1_000
 """Messages in one atomic batch: the server's limit."""
 
 READ_TIMEOUT: Final = 5.0
-"""Seconds to wait for any answer but the acknowledgement of an append."""
+"""Seconds to wait for a connection, and for any answer but the acknowledgement of an append."""
+
+ASK_AGAIN: Final = 1.0
+"""Seconds after which a question to JetStream's API is put again: while nobody leads a stream it is lost silently."""
 
 PAGE_BYTES: Final = 8 << 20
 """A page ends after this many bytes, well below what the server lets a client fall behind."""
@@ -159,7 +162,7 @@ class EventStream:
         `sent` is called when all is sent, and before the acknowledgement is looked at.
 
         Raises TipConflict where the stream's tip is another, LedgerUnavailable where nothing was written, and
-        OutcomeUnknown where no acknowledgement came within `timeout` seconds: then the messages may be there,
+        OutcomeUnknown where no acknowledgement came within `timeout` seconds after that: then they may be there,
         may appear later, and where the disk was full a part of them may be there until the server restarts.
         Raises ValueError for more than 1,000 messages, or one that is too large or malformed.
         """
@@ -189,12 +192,11 @@ class EventStream:
         """
         if not 1 <= count <= MAX_BATCH:
             raise ValueError(f"a batch has 1 to {MAX_BATCH} messages, not {count}")
-        deadline = asyncio.get_running_loop().time() + timeout
         self.admit()
-        client = await self._connection.client(timeout)
+        client = await self._connection.client(READ_TIMEOUT)
         block = frames(client.max_payload)
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout(timeout):
                 headers, payload = await client.request_one(block, sent)
         except NotConnected as error:
             raise LedgerUnavailable(f"stream {self.name}: nothing was sent: {error}") from error
@@ -391,7 +393,8 @@ class EventStream:
     async def _api(self, call: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
         payload = json.dumps(body).encode() if body is not None else b""
         headers, data = await self._ask(
-            lambda client: client.request_one(lambda reply: frame(f"$JS.API.{call}", reply, b"", payload))
+            lambda client: client.request_one(lambda reply: frame(f"$JS.API.{call}", reply, b"", payload)),
+            again_after=ASK_AGAIN,
         )
         if code := status(headers):
             raise LedgerUnavailable(
@@ -403,22 +406,26 @@ class EventStream:
             raise _Refused(answer["error"].get("err_code", 0), answer["error"].get("description", "refused"))
         return answer
 
-    async def _ask(self, question: Callable[[LedgerClient], Awaitable[T]]) -> T:
-        """The answer to a question that changes nothing: where the connection is lost meanwhile it is put again."""
+    async def _ask(self, question: Callable[[LedgerClient], Awaitable[T]], *, again_after: float | None = None) -> T:
+        """The answer to a question that changes nothing: where the connection is lost meanwhile it is put again.
+
+        So it is after `again_after` seconds without an answer.
+        """
         asked: LedgerClient | None = None
-        why: Exception | None = None
+        why: object = None
         clock = asyncio.get_running_loop().time
         give_up = clock() + READ_TIMEOUT
         while True:
             client = await self._connection.client(READ_TIMEOUT)
-            if client is asked or clock() > give_up:
-                raise LedgerUnavailable(f"stream {self.name}: {why}") from why
+            left = give_up - clock()
+            if client is asked or left <= 0:
+                raise LedgerUnavailable(f"stream {self.name}: {why}")
             try:
-                async with asyncio.timeout(READ_TIMEOUT):
+                async with asyncio.timeout(min(left, again_after or left)):
                     try:
                         return await question(client)
                     except (NotConnected, ConnectionLost) as error:
                         asked, why = client, error
                         await client.lost.wait()
-            except TimeoutError as error:
-                raise LedgerUnavailable(f"stream {self.name}: no answer within {READ_TIMEOUT} s") from error
+            except TimeoutError:
+                why = f"no answer within {READ_TIMEOUT} s"
