@@ -33,6 +33,8 @@ class Opening:
     async def load(self) -> tuple[State, Tip]:
         """The state at the tables' position; rebuilt where they are lost, damaged, or not this ledger's."""
         try:
+            if self.tables.damage is not None:
+                raise self.tables.damage
             standing = self.tables.standing()
             if await self._follows(standing):
                 return self.tables.load(), Tip(standing.sequence, standing.hash)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Final
@@ -146,7 +147,7 @@ class Node:
         if settings.standby and directory.untouched:
             async with AsyncExitStack() as stack:
                 store = await open_store(stack, directory, check=False)
-                await adopt(store.stream, store.anchor)
+                await adopt(store.stream, store.anchor, self._ids)
         self._store = await open_store(self._stack, directory)
         self.readiness.require("ledger connection", lambda: self._store.connection.trouble)
         self._server.warn_of_security(self.readiness.warn)
@@ -187,27 +188,31 @@ class Node:
             self._gate.send_on(lambda: "")
             try:
                 await self._begin(follower.state.service.epoch, follower)
-            except (Overtaken, LedgerUnavailable, TryAgain) as error:
+            except (Overtaken, LedgerUnavailable, TablesError, TryAgain) as error:
                 log.warning("not taken over", because=str(error))
                 await self._close_tenure()
                 await asyncio.sleep(PAUSE)
         self._serving()
 
     async def _stand_by(self) -> Follower:
-        """Follows the ledger until its writer is silent."""
+        """Follows the ledger until its writer is silent. What keeps it from that for a while it waits out."""
         while True:
-            follower = await self._opening.follower()
-            self._gate.send_on(lambda follower=follower: follower.writer)  # type: ignore[misc]
-            self.readiness.become(Role.STANDBY, "reading the ledger")
-            self.readiness.require("ledger", lambda follower=follower: follower.trouble)  # type: ignore[misc]
-            self.readiness.tell("position", lambda follower=follower: follower.tip.sequence)  # type: ignore[misc]
-            self.readiness.tell("epoch", lambda follower=follower: follower.state.service.epoch)  # type: ignore[misc]
             try:
-                await follower.until_silent(lambda follower=follower: self._standing_by(follower))  # type: ignore[misc]
-            except TablesError as error:
-                await self._opening.rebuilt(str(error))
-                continue
-            return follower
+                follower = await self._opening.follower()
+                await self._follow(follower)
+                return follower
+            except (LedgerUnavailable, TablesError, OSError, sqlite3.Error) as error:
+                log.warning("the ledger cannot be followed just now", because=str(error))
+                self.readiness.become(Role.STANDBY, f"it cannot follow the ledger just now: {error}")
+                await asyncio.sleep(PAUSE)
+
+    async def _follow(self, follower: Follower) -> None:
+        self._gate.send_on(lambda: follower.writer)
+        self.readiness.become(Role.STANDBY, "reading the ledger")
+        self.readiness.require("ledger", lambda: follower.trouble)
+        self.readiness.tell("position", lambda: follower.tip.sequence)
+        self.readiness.tell("epoch", lambda: follower.state.service.epoch)
+        await follower.until_silent(lambda: self._standing_by(follower))
 
     async def _begin(self, deposing: int | None, follower: Follower | None = None) -> None:
         """Becomes the ledger's writer, and does all that comes before serving."""

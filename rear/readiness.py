@@ -102,9 +102,10 @@ class Readiness:
         self._moved.set()
 
     def drop(self, what: str) -> None:
-        """Forgets a condition or a warning, whether it is there or not."""
+        """Forgets a condition, a warning or a fact, whether it is there or not."""
         self._required.pop(what, None)
         self._warned.pop(what, None)
+        self._facts.pop(what, None)
         self._moved.set()
 
     def tell(self, name: str, fact: Callable[[], str | int]) -> None:

@@ -19,6 +19,7 @@ from rear.ledger.connection import Connection
 from rear.ledger.errors import LedgerDamaged, LedgerUnavailable
 from rear.ledger.heartbeat import SILENCE, TICK, Beat, Ears, Silence
 from rear.ledger.opening import Tip, replay
+from rear.ledger.sources import Ids
 from rear.ledger.stream import EventStream
 
 log = structlog.get_logger(__name__)
@@ -27,13 +28,15 @@ LOOK_EVERY: Final = 5.0
 """Seconds after which the ledger is looked at though no heartbeat tells of news."""
 
 
-async def adopt(stream: EventStream, anchor: Anchor) -> None:
-    """Takes a ledger that others began as it is: an anchor at its beginning, from where all of it will be proved.
+async def adopt(stream: EventStream, anchor: Anchor, ids: Ids) -> None:
+    """Takes a ledger that others began, or may begin, as it is: an anchor at its beginning, from where all of it will
+    be proved.
 
     For a state directory that never held anything of it. Raises LedgerDamaged where it does not begin as a ledger does.
     """
     first = await stream.get(1)
-    if first is None:
+    if first is None:  # whoever begins it may be faster than we, and then it is his
+        anchor.write(AnchorPoint(ids.new(), 0, GENESIS))
         return
     event = decode(first.payload).event
     if not isinstance(event, LedgerOpened):
