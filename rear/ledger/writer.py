@@ -236,12 +236,13 @@ class Writer:
                 await self._idle.wait()
         except TimeoutError:
             log.warning("writer closed with commands under way", commands=len(self._queue) + len(self._in_flight))
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        if self._anchoring is not None:  # its file must not be closed under it
-            await asyncio.wait([self._anchoring])
-        self._fail_all(LedgerUnavailable("the service has shut down"))
+        finally:  # also where the wait is cancelled: nothing may be written after this
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.gather(self._task, return_exceptions=True)
+            if self._anchoring is not None:  # its file must not be closed under it
+                await asyncio.wait([self._anchoring])
+            self._fail_all(LedgerUnavailable("the service has shut down"))
 
     # -- deciding ------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 import pytest
 
 from rear.domain.lifecycle import ContractState
-from rear.domain.refusals import CapacityExceeded, Refusal, TryAgain
+from rear.domain.refusals import CapacityExceeded, OutcomePending, Refusal, TryAgain
 from rear.domain.window import HOUR, MINUTE, AskedWindow, Duration
 from rear.ledger.commit import Identity
 from rear.ledger.errors import LedgerDamaged
@@ -220,3 +220,21 @@ async def test_after_a_start_the_calendars_are_made_while_nobody_waits_for_them(
         connection.execute("DELETE FROM holds")
 
     assert len(loaded) == 3  # they were read before
+
+
+async def test_a_writer_whose_close_is_cut_short_writes_no_more(seller: Seller, ledger: FaultyStream) -> None:
+    ledger.gate.clear()
+    waiting = reserve(seller, "a")
+    await until_waiting(ledger)
+    closing = asyncio.create_task(seller.writer.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with suppress(asyncio.CancelledError):
+        await closing
+    attempts = len(ledger.attempts)
+    ledger.gate.set()
+    with pytest.raises(OutcomePending):
+        async with asyncio.timeout(5):
+            await waiting
+    assert len(ledger.attempts) == attempts
+    assert await ledger.tip() == seller.writer.tip[0]
