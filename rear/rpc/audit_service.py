@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from rear.domain.events import AggregateType
-from rear.domain.refusals import InvalidField, Refusal, TryAgain
+from rear.domain.refusals import InvalidField, NotWriter, Refusal, TryAgain
 from rear.domain.window import SECOND
 from rear.event.v1.envelope_pb2 import Envelope
 from rear.ledger.commit import Committed
@@ -102,6 +102,9 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
             if not request.follow:
                 return
             self.gate.check()  # a service that stops does not wait for those who would follow it for ever
+            lost = self._provider.writer.stepped_down
+            if lost is not None:  # and may be the writer again by now, but not this one
+                raise NotWriter(lost.endpoint, because=str(lost))
             await moved.wait()
 
     def _after(self, request: pb.ReadEventsRequest) -> int:

@@ -11,10 +11,12 @@ from typing import Final
 
 import pytest
 
+from nodes.gate import NodeGate
 from rear.domain.events import Cause, WriterChanged
 from rear.domain.quantities import Quantities
 from rear.domain.refusals import (
     CapacityExceeded,
+    NotWriter,
     OutcomePending,
     TryAgain,
 )
@@ -25,6 +27,8 @@ from rear.ledger.commit import Decision
 from rear.ledger.connection import Connection, Endpoint
 from rear.ledger.errors import OutcomeUnknown
 from rear.ledger.reader import read_proved
+from rear.rpc.audit_service import AuditServicer, CommitSignal
+from rear.v1.audit_service_pb2 import ReadEventsRequest
 from tests.faulty_stream import (
     FaultyStream,
     append_foreign,
@@ -112,6 +116,23 @@ class TestOthers:
         await append_foreign(seller, self.taken_over(seller, 2))
         with pytest.raises(TryAgain, match="epoch 2"):
             await seller.writer.submit(_refuse)
+
+    async def test_who_follows_a_writer_that_lost_its_ledger_is_sent_on(self, seller: Seller) -> None:
+        """One that was slow was left waiting for ever, where this process had become the writer again meanwhile."""
+        gate, signal = NodeGate(), CommitSignal()
+        gate.open()
+        seller.writer.listeners.append(signal)
+        audit = AuditServicer(seller.stream, seller.provider, SERVICE, signal, gate)
+        following = audit._read(ReadEventsRequest(follow=True))
+        assert (await anext(following)).events
+        await append_foreign(seller, self.taken_over(seller, 2))
+        with pytest.raises(TryAgain):
+            await seller.writer.look()
+        signal.wake()
+        with pytest.raises(NotWriter) as refused:
+            async with asyncio.timeout(5):
+                await anext(following)
+        assert refused.value.metadata == {"endpoint": "10.0.0.9:7000"}
 
     async def test_two_writers_fence_each_other_and_none_loses_what_it_acknowledged(
         self, seller: Seller, connection: Connection
