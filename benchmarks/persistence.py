@@ -18,7 +18,7 @@ from eventsourcing.persistence import StoredEvent
 from eventsourcing.utils import Environment
 
 from rear.persistence import JetStreamApplicationRecorder, JetStreamFactory
-from tests.plain_server import PlainServer
+from tests.nats_servers import PlainServer
 
 STATE: Final = b"s" * 200
 """An event's state, as large as a small event's JSON."""

@@ -23,7 +23,7 @@ from rear.ledger.external import NatsServers
 from rear.ledger.nats_process import find_binary
 
 READY_WITHIN: Final = 30.0
-POLL: Final = 0.05
+POLL: Final = 0.02
 OPEN: Final = 'authorization { users: [ {user: rear, password: "a secret"} ] }'
 """The access of servers that are told nothing else."""
 
@@ -39,6 +39,70 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+class PlainServer:
+    """One nats-server with its files in `folder`; it dies with the thread that starts it."""
+
+    def __init__(
+        self, folder: Path, *, port: int = 0, jetstream: str | None = "sync_interval: always", more: str = ""
+    ) -> None:
+        """`jetstream` is how it keeps what it is given, None for not at all; `more` goes into its configuration."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port = port or free_ports(1)[0]
+        self.url = f"nats://127.0.0.1:{self.port}"
+        self.jetstream = jetstream
+        self.more = more
+        self._folder = folder
+        self._log = folder / "nats.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> PlainServer:
+        """Starts it, and returns once it takes connections and JetStream is up."""
+        self.spawn()
+        self.wait_ready()
+        return self
+
+    def spawn(self) -> None:
+        """Starts it."""
+        store = f'jetstream {{ store_dir: "{self._folder / "store"}", {self.jetstream} }}' if self.jetstream else ""
+        config = self._folder / "nats.conf"
+        config.write_text(f'listen: "127.0.0.1:{self.port}"\n{store}\n{self.more}\n')
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-I", "-S", guardian.__file__, str(os.getpid())),
+                    *(str(find_binary()), "-c", str(config)),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def wait_ready(self) -> None:
+        """Returns once it takes connections."""
+        deadline = time.monotonic() + READY_WITHIN
+        while b"Server is ready" not in self._log.read_bytes():
+            assert self._process is not None
+            assert self._process.poll() is None, f"nats-server ended:\n{self._log.read_text()}"
+            assert time.monotonic() < deadline, "nats-server does not start"
+            time.sleep(POLL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends it a signal, if it runs."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def stop(self) -> None:
+        """SIGKILL, however it stands, and waits until it is gone."""
+        self.signal(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait(20)
+
+
 class NatsCluster:
     """That many servers in folders below `folder`; they die with the thread that starts them.
 
@@ -48,19 +112,18 @@ class NatsCluster:
     def __init__(
         self, folder: Path, size: int = 1, *, access: str = OPEN, jetstream: str = "sync_interval: always"
     ) -> None:
-        self.folder = folder
         self.size = size
         self.access = access
         self.jetstream: str | None = jetstream
-        self._ports = free_ports(2 * size)
-        self._running: dict[int, subprocess.Popen[bytes]] = {}
-        folder.mkdir(parents=True, exist_ok=True)
+        ports = free_ports(2 * size)
+        self._servers = [PlainServer(folder / str(number), port=ports[number]) for number in range(size)]
+        self._routes = ports[size:]
         self.password_file = folder / "password"
         self.password_file.write_text("a secret\n")
 
     @property
     def urls(self) -> tuple[str, ...]:
-        return tuple(f"nats://127.0.0.1:{port}" for port in self._ports[: self.size])
+        return tuple(server.url for server in self._servers)
 
     @property
     def url(self) -> str:
@@ -84,24 +147,30 @@ class NatsCluster:
     def start(self, *numbers: int) -> None:
         """Start all of them, or some, and return once they listen."""
         for number in numbers or range(self.size):
-            self._spawn(number)
+            server = self._servers[number]
+            server.jetstream = self.jetstream
+            server.more = f"server_name: server-{number}\n{self.access}\n{self._links(number)}"
+            server.spawn()
         for number in numbers or range(self.size):
-            self._wait_listening(number)
+            self._servers[number].wait_ready()
+
+    def _links(self, number: int) -> str:
+        if self.size == 1:
+            return ""
+        routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in self._routes)
+        return f'cluster {{ name: c, listen: "127.0.0.1:{self._routes[number]}", routes: [{routes}] }}'
 
     def kill(self, number: int) -> None:
         """SIGKILL."""
-        process = self._running.pop(number)
-        process.kill()
-        process.wait(10)
+        self._servers[number].stop()
 
     def signal(self, number: int, which: signal.Signals) -> None:
-        self._running[number].send_signal(which)
+        self._servers[number].signal(which)
 
     def stop(self) -> None:
         """End all of them, without a word."""
-        for number in list(self._running):
-            self.signal(number, signal.SIGCONT)
-            self.kill(number)
+        for server in self._servers:
+            server.stop()
 
     def __enter__(self) -> Self:
         self.start()
@@ -150,36 +219,3 @@ class NatsCluster:
             await client.close()
         answer: dict[str, Any] = json.loads(data)
         return answer
-
-    def _spawn(self, number: int) -> None:
-        port, route = self._ports[number], self._ports[self.size + number]
-        home = self.folder / str(number)
-        home.mkdir(exist_ok=True)
-        routes = [f'"nats://127.0.0.1:{other}"' for other in self._ports[self.size :]]
-        cluster = f'cluster {{ name: c, listen: "127.0.0.1:{route}", routes: [{", ".join(routes)}] }}'
-        store = f'jetstream {{ store_dir: "{home}/js", {self.jetstream} }}' if self.jetstream is not None else ""
-        config = home / "nats.conf"
-        config.write_text(
-            f'listen: "127.0.0.1:{port}"\nserver_name: server-{number}\n{store}\n{self.access}\n'
-            f"{cluster if self.size > 1 else ''}\n"
-        )
-        with open(home / "log", "ab") as log:
-            self._running[number] = subprocess.Popen(
-                [
-                    *(sys.executable, "-I", "-S", guardian.__file__, str(os.getpid())),
-                    *(str(find_binary()), "-c", str(config)),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-    def _wait_listening(self, number: int) -> None:
-        deadline = time.monotonic() + READY_WITHIN
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self._ports[number])) == 0:
-                    return
-            assert self._running[number].poll() is None, (self.folder / str(number) / "log").read_text()
-            assert time.monotonic() < deadline, f"server {number} does not listen"
-            time.sleep(POLL)

@@ -11,7 +11,7 @@ from rear.ledger.connection import Connection
 from rear.ledger.embedded import EmbeddedServer
 from rear.ledger.stream import EventStream
 from tests.faulty_stream import FaultyStream
-from tests.plain_server import PlainServer
+from tests.nats_servers import PlainServer
 from tests.seller import MACHINE, Seller
 
 

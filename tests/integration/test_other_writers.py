@@ -35,7 +35,7 @@ from tests.faulty_stream import (
     events_of,
     reserve,
 )
-from tests.plain_server import PlainServer
+from tests.nats_servers import PlainServer
 from tests.seller import MACHINE, SERVICE, Seller, cpus, wish
 
 HAND_OVERS: Final = 6

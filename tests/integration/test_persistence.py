@@ -32,8 +32,7 @@ from rear.persistence import JetStreamApplicationRecorder, JetStreamFactory, Jet
 from rear.persistence.stream import RecordStream
 from tests.authority import Authority
 from tests.interceptor import Interceptor
-from tests.nats_servers import NatsCluster
-from tests.plain_server import PlainServer
+from tests.nats_servers import NatsCluster, PlainServer
 from tests.waiting import eventually
 
 
@@ -407,7 +406,7 @@ class TestOutcomes:
             for _ in range(3):
                 seen = dict(done)
                 await eventually(lambda seen=seen: sum(done.values()) > sum(seen.values()) + 20)  # type: ignore[misc]
-                await asyncio.to_thread(server.kill)
+                await asyncio.to_thread(server.stop)
                 await asyncio.to_thread(server.start)
             stopping.set()
             await asyncio.gather(*tasks)  # no insert has failed, and none was taken for a conflict
@@ -428,7 +427,7 @@ class TestOutcomes:
         makes = Makes(server.url)
         recorder = await asyncio.to_thread(makes.recorder, JETSTREAM_TIMEOUT="0.4")
         server.signal(signal.SIGSTOP)
-        server.kill()
+        server.stop()
         with pytest.raises(OperationalError, match="connection"):
             await asyncio.to_thread(recorder.insert_events, stack("a", 1))
         await asyncio.to_thread(makes.close)

@@ -27,7 +27,7 @@ from rear.persistence import (
     JetStreamProcessRecorder,
     JetStreamTrackingRecorder,
 )
-from tests.plain_server import PlainServer
+from tests.nats_servers import PlainServer
 
 if TYPE_CHECKING:
     OnServer = TestCase

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from rear.persistence import settings
-from tests.plain_server import PlainServer
+from tests.nats_servers import PlainServer
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "persistence.md").read_text()
 

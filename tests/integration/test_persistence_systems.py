@@ -15,7 +15,7 @@ from eventsourcing.projection import Projection, ProjectionRunner
 from eventsourcing.system import MultiThreadedRunner, ProcessApplication, Runner, SingleThreadedRunner, System
 
 from rear.persistence import JetStreamTrackingRecorder
-from tests.plain_server import PlainServer
+from tests.nats_servers import PlainServer
 
 TRICKS = 5
 

@@ -16,7 +16,7 @@ from rear.rpc.client import Client
 from rear.rpc.refused import Unreachable
 from rear.v1.audit_service_pb2 import ReadEventsRequest
 from tests.checker import Call, RecordingClient, check
-from tests.plain_server import PlainServer
+from tests.nats_servers import PlainServer
 from tests.system.asking import reserve
 from tests.system.evidence import Ledger
 from tests.system.fixtures import NewNode
@@ -100,7 +100,7 @@ async def test_a_nats_server_that_is_gone_for_long_is_waited_for(
         await answers_more(history)
         began = time.monotonic()
         if end == "killed":
-            nats.kill()
+            nats.stop()
         else:
             nats.signal(signal.SIGSTOP)
         await until_serving(node, False, NOTICED_WITHIN)

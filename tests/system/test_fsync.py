@@ -15,7 +15,7 @@ from rear.ledger.connection import Connection, Endpoint
 from rear.ledger.embedded import EmbeddedServer
 from rear.ledger.stream import EventStream, Outgoing
 from rear.rpc.client import Client
-from tests.plain_server import PlainServer
+from tests.nats_servers import PlainServer
 from tests.system.asking import reserve
 from tests.system.fixtures import NewNode
 from tests.system.node_process import pool
@@ -86,7 +86,7 @@ async def test_events_are_synced_in_the_main_blocks_before_the_server_acknowledg
 
 
 async def test_the_proof_fails_for_a_server_that_syncs_later(tmp_path: Path) -> None:
-    server = PlainServer(tmp_path / "nats", sync="2m").start()
+    server = PlainServer(tmp_path / "nats", jetstream="sync_interval: 2m").start()
     try:
         await append_traced(Endpoint(server.url), server.pid, tmp_path / "trace")
     finally:
