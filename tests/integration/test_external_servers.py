@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from rear.ledger import connection as connections
+from rear.ledger import stream as streams
 from rear.ledger.connection import Connection
 from rear.ledger.errors import LedgerError, LedgerUnavailable, NotLetIn, StoreLocked
 from rear.ledger.external import NatsServers, parse_urls
@@ -254,7 +255,10 @@ class TestCluster:
                         assert found.sequence == last
                     await connection.close()
 
-    async def test_a_leader_that_is_killed_costs_no_acknowledged_event(self, tmp_path: Path) -> None:
+    async def test_a_leader_that_is_killed_costs_no_acknowledged_event(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(streams, "READ_TIMEOUT", 0.5)  # what is asked while nobody leads has no answer
         with NatsCluster(tmp_path / "nats", 3) as nats:
             await nats.ready()
             async with opened(tmp_path, nats.servers()) as store:

@@ -25,10 +25,11 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import Environment
 
+from rear.ledger import stream as streams
 from rear.ledger.connection import Endpoint
 from rear.ledger.errors import OutcomeUnknown
 from rear.ledger.stream import MAX_BATCH
-from rear.persistence import JetStreamApplicationRecorder, JetStreamFactory, JetStreamProcessRecorder
+from rear.persistence import JetStreamApplicationRecorder, JetStreamFactory, JetStreamProcessRecorder, records
 from rear.persistence.stream import RecordStream
 from tests.authority import Authority
 from tests.interceptor import Interceptor
@@ -469,7 +470,11 @@ class TestLetIn:
                 await self.insert(Makes(nats.url), **trusting, JETSTREAM_CONNECT_TIMEOUT="1")
 
 
-async def test_on_three_replicas_a_leader_that_is_killed_costs_nothing(tmp_path: Path) -> None:
+async def test_on_three_replicas_a_leader_that_is_killed_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "READ_TIMEOUT", 0.5)  # what is asked while nobody leads has no answer
+    monkeypatch.setattr(records, "ATTEMPT", 0.5)
     with NatsCluster(tmp_path / "nats", 3) as nats:
         await nats.ready()
         makes = Makes(nats.url)
