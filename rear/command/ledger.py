@@ -12,6 +12,7 @@ from rear.command.output import progress_bar, write_json
 from rear.command.settings import common_options, settings
 from rear.ledger.chain import GENESIS
 from rear.ledger.commit import Identity
+from rear.ledger.following import see_that_nobody_writes
 from rear.ledger.mending import Accepted
 from rear.ledger.mending import accept_loss as accept
 from rear.ledger.reader import read_proved
@@ -98,6 +99,8 @@ def accept_loss(state: Path, reason: str) -> None:
     async def work(store: Store) -> Accepted:
         directory = StateDirectory(state)
         identity = Identity(directory.service, directory.identity())
+        if directory.servers is not None:  # our lock keeps nobody out who has another directory
+            await see_that_nobody_writes(store.connection, directory.service)
         return await accept(store.stream, store.anchor, identity, reason, clock=SystemClock(), ids=RandomIds())
 
     accepted = with_store(state, work, check=False)

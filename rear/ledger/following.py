@@ -16,7 +16,7 @@ from rear.ledger.chain import GENESIS
 from rear.ledger.codec import decode
 from rear.ledger.commit import Committed
 from rear.ledger.connection import Connection
-from rear.ledger.errors import LedgerDamaged, LedgerUnavailable
+from rear.ledger.errors import LedgerDamaged, LedgerError, LedgerUnavailable
 from rear.ledger.heartbeat import SILENCE, TICK, Beat, Ears, Silence
 from rear.ledger.opening import Tip, replay
 from rear.ledger.sources import Ids
@@ -127,6 +127,16 @@ class Follower:
             return  # one that has been deposed and does not know it yet
         self.heard = beat
         self._silence.broken()
+
+
+async def see_that_nobody_writes(connection: Connection, service: str) -> None:
+    """Raises LedgerError where a ledger has a writer that lives."""
+    beat = await listen_for_writer(connection, service)
+    if beat is not None:
+        raise LedgerError(
+            f"the process at {beat.endpoint} writes this ledger, in epoch {beat.epoch}: stop it, and its standbys, "
+            "first; nothing was changed"
+        )
 
 
 async def listen_for_writer(connection: Connection, service: str) -> Beat | None:

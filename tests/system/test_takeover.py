@@ -7,6 +7,8 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -18,8 +20,8 @@ from rear.rpc.client import Client
 from rear.rpc.refused import Unreachable
 from rear.v1.discovery_service_pb2 import ListFlavoursRequest
 from tests.nats_servers import NatsCluster
-from tests.system.asking import reserve
-from tests.system.evidence import agreeing, digests
+from tests.system.asking import CANCELLED, cancel, get, reserve
+from tests.system.evidence import Ledger, agreeing, digests
 from tests.system.fixtures import NewNode
 from tests.system.load import History, buyers
 from tests.system.node_process import NodeProcess, fixed_port, pool
@@ -46,16 +48,24 @@ def nats(tmp_path: Path) -> Iterator[NatsCluster]:
 
 
 @pytest.fixture
-def pair(nats: NatsCluster, new_node: NewNode) -> tuple[NodeProcess, NodeProcess]:
-    """The writer, and a standby that has caught up."""
-    nodes = new_node(*POOLS, port=fixed_port()), new_node(*POOLS, port=fixed_port())
-    for node in nodes:
-        node.options = (*nats.options, "--standby")
-    nodes[0].options = (*nats.options, "--standby", "--take-over")
-    for node in nodes:
-        node.start()
-    nodes[0].options = nodes[1].options
-    return nodes
+def team(nats: NatsCluster, new_node: NewNode) -> Callable[[int], list[NodeProcess]]:
+    """Makes a writer and standbys that have caught up, that many in all."""
+
+    def made(count: int) -> list[NodeProcess]:
+        nodes = [new_node(*POOLS, port=fixed_port()) for _ in range(count)]
+        for node in nodes:
+            node.options = (*nats.options, "--standby", *(("--take-over",) if node is nodes[0] else ()))
+            node.start()
+        nodes[0].options = (*nats.options, "--standby")
+        return nodes
+
+    return made
+
+
+@pytest.fixture
+def pair(team: Callable[[int], list[NodeProcess]]) -> tuple[NodeProcess, NodeProcess]:
+    writer, standby = team(2)
+    return writer, standby
 
 
 async def killed(writer: NodeProcess) -> None:
@@ -74,14 +84,16 @@ async def thawed(node: NodeProcess) -> None:
     os.kill(node.pid, signal.SIGCONT)
 
 
-async def serves(node: NodeProcess, within: float = 30.0) -> None:
+async def serves(*nodes: NodeProcess, within: float = 30.0) -> NodeProcess:
+    """Which of them answers, once one does."""
     async with asyncio.timeout(within):
         while True:
-            async with Client(node.endpoint, patience=0, timeout=1) as client:
-                with contextlib.suppress(Unreachable):
-                    await client.list_flavours(ListFlavoursRequest())
-                    if client.endpoint == node.endpoint:
-                        return
+            for node in nodes:
+                async with Client(node.endpoint, patience=0, timeout=1) as client:
+                    with contextlib.suppress(Unreachable):
+                        await client.list_flavours(ListFlavoursRequest())
+                        if client.endpoint == node.endpoint:
+                            return node
             await asyncio.sleep(0.05)
 
 
@@ -128,6 +140,68 @@ async def test_take_overs_under_load_lose_nothing_and_double_nothing(
         scratch.mkdir()
         kept, rebuilt = await digests(node.state, scratch)
         assert kept == rebuilt
+
+
+async def test_of_two_standbys_one_takes_over_and_the_other_follows_it_and_takes_over_in_its_turn(
+    team: Callable[[int], list[NodeProcess]], seed: str
+) -> None:
+    nodes = team(3)
+    async with buyers(BUYERS, seed, ",".join(node.endpoint for node in nodes), FLAVOURS) as history:
+        writer = nodes[0]
+        while len(nodes) > 1:
+            await answers_more(history)
+            writer.kill()
+            nodes.remove(writer)
+            writer = await serves(*nodes)
+        await answers_more(history)
+    async with Client(writer.endpoint, patience=20) as client:
+        ledger, listed = await agreeing(client)
+    history.check(ledger, listed)
+    ledger.check()
+    ledger.check_request_ids()
+    assert len(ledger.of("writer_changed")) == 3, "each time exactly one has won"
+
+
+async def test_a_writer_that_stood_still_answers_no_read_that_is_older_than_what_its_successor_answered(
+    pair: tuple[NodeProcess, NodeProcess],
+) -> None:
+    writer, standby = pair
+    async with Client(writer.endpoint, patience=0, timeout=30) as old, Client(standby.endpoint, patience=20) as new:
+        contract = (await old.reserve_flavour(reserve("a-1", confirm=True))).contract
+        await freeze(writer.pid)
+        reads = [asyncio.create_task(old.get_contract(get(contract))) for _ in range(20)]
+        await serves(standby)
+        await new.cancel_contract(cancel(contract))
+        await thawed(writer)
+        answers = await asyncio.gather(*reads, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            assert isinstance(answer, Unreachable), answer
+        else:
+            assert answer.contract.state == CANCELLED, "it is older than what was answered before"
+
+
+async def test_a_loss_is_not_accepted_beside_a_writer_that_lives(
+    pair: tuple[NodeProcess, NodeProcess],
+) -> None:
+    writer, standby = pair
+    assert standby.terminate() == 0
+    standby.directory.anchor.unlink()
+    rear = str(Path(sys.executable).with_name("rear"))
+    command = [rear, "ledger", "accept-loss", "--state", str(standby.state), "--reason", "a test", "--yes"]
+    async with Client(writer.endpoint) as client:
+        await client.reserve_flavour(reserve("a-1"))
+        before = await Ledger.read(client)
+        refused = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
+        assert refused.returncode == 1
+        assert f"the process at {writer.endpoint} writes this ledger, in epoch 1: stop it" in refused.stderr
+        await client.reserve_flavour(reserve("a-1"))
+        after = await Ledger.read(client)
+    assert not after.of("loss_accepted")
+    assert after.recorded[: len(before.recorded)] == before.recorded
+    assert writer.terminate() == 0
+    accepted = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
+    assert accepted.returncode == 0, accepted.stderr
 
 
 async def test_a_standby_names_the_writer_and_a_client_follows(pair: tuple[NodeProcess, NodeProcess]) -> None:
