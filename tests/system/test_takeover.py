@@ -167,7 +167,7 @@ async def test_a_writer_that_stood_still_answers_no_read_that_is_older_than_what
 ) -> None:
     writer, standby = pair
     async with Client(writer.endpoint, patience=0, timeout=30) as old, Client(standby.endpoint, patience=20) as new:
-        contract = (await old.reserve_flavour(reserve("a-1", confirm=True))).contract
+        contract = (await old.reserve_flavour(reserve("a-1"))).contract
         await freeze(writer.pid)
         reads = [asyncio.create_task(old.get_contract(get(contract))) for _ in range(20)]
         await serves(standby)
