@@ -8,7 +8,6 @@ what it finds.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -62,8 +61,10 @@ class Scrub:
 
     @property
     def trouble(self) -> str | None:
-        """What is damaged, for an operator; None where nothing was found."""
+        """What is damaged, or why it no longer looks, for an operator; None where nothing was found."""
         damage = self.record.damage
+        if not damage and self._task is not None and self._task.done() and not self._task.cancelled():
+            return f"the scrub has ended by a fault of its own ({self._task.exception()}); a restart begins it again"
         if not damage:
             return None
         more = f" and in {len(damage) - 1} more places" if len(damage) > 1 else ""
@@ -82,8 +83,7 @@ class Scrub:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.gather(task, return_exceptions=True)  # what it ended by was told as trouble
             self._note(self.record)
 
     async def _run(self) -> None:

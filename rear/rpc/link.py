@@ -143,7 +143,7 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False
     context.load_verify_locations(files.ca)
-    context.load_cert_chain(files.cert, files.key)
+    context.load_cert_chain(files.cert, files.key, password="")  # or it asks at the terminal, and waits
     context.set_alpn_protocols(["h2"])
     return context
 

@@ -187,6 +187,19 @@ async def test_in_the_background_it_reads_again_and_again(rotten: Rotten, tmp_pa
     assert known.damage == (Damage(250, 250, WRONG),)
 
 
+async def test_one_that_a_fault_of_its_own_ended_says_so_and_can_be_stopped(
+    rotten: Rotten, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fault(start: int, end: int) -> list[Stored]:
+        raise ValueError("not foreseen")
+
+    monkeypatch.setattr(rotten, "part", fault)
+    background = scrub(rotten, tmp_path)
+    background.start()
+    await eventually(lambda: "not foreseen" in (background.trouble or ""))
+    await background.stop()
+
+
 async def test_after_a_whole_reading_it_rests(rotten: Rotten, tmp_path: Path) -> None:
     await scrub(rotten, tmp_path).once()
     rested = scrub(rotten, tmp_path)
