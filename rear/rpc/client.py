@@ -162,8 +162,8 @@ class Client:
         while True:
             began = clock()
             call: grpc.aio.UnaryStreamCall[Any, audit_service_pb2.ReadEventsResponse] | None = None
+            line = self._line()
             try:
-                line = self._line()
                 await line.prepare()
                 call = line.audit.ReadEvents(rest)
                 async for response in call:
@@ -182,7 +182,7 @@ class Client:
                 # One that lasted longer than connecting can take was a stream, if a silent one.
                 if give_up is None or now - began > 2 * CONNECT_MS / 1_000:
                     give_up, pause = now + self.patience, FIRST_PAUSE
-                pause = await self._wait(error, pause, give_up - now)
+                pause = await self._wait(line, error, pause, give_up - now)
             finally:
                 if call is not None:
                     call.cancel()
@@ -212,15 +212,15 @@ class Client:
         give_up = clock() + (self.patience if patience is None else patience)
         pause = FIRST_PAUSE
         while True:
+            line = self._line()
             try:
-                line = self._line()
                 await line.prepare()
                 with tracing.span(request.DESCRIPTOR.full_name.removesuffix("Request"), "CLIENT"):
                     answer = await method(line)(request, timeout=self.timeout, metadata=tracing.outgoing())
                 self._route.answered()
                 return answer
             except (grpc.aio.AioRpcError, CallFailed) as error:
-                pause = await self._wait(error, pause, give_up - clock())
+                pause = await self._wait(line, error, pause, give_up - clock())
 
     def _line(self) -> Line:
         """The line to the endpoint that is to be asked now."""
@@ -229,20 +229,19 @@ class Client:
             line = self._lines[self.endpoint] = Line(self.endpoint, self._tls, self._provider_id)
         return line
 
-    async def _wait(self, error: grpc.aio.AioRpcError | CallFailed, pause: float, left: float) -> float:
+    async def _wait(self, line: Line, error: grpc.aio.AioRpcError | CallFailed, pause: float, left: float) -> float:
         """Wait before the next attempt, as `_pause`. A failure to connect is explained where it can be."""
         failure = error if isinstance(error, CallFailed) else failure_of(error)
         nobody = isinstance(failure, Unreachable) and not failure.reason
         if nobody:
-            self._line().doubt()
-        asked = self.endpoint
-        if self._route.move(failure):
+            line.doubt()
+        if self._route.move(line.endpoint, failure):
             return pause
         try:
             return await _pause(failure, pause, left)
         except Unreachable:
             if nobody and failure.code is grpc.StatusCode.UNAVAILABLE:
-                failure.message = await explain(asked, self._tls) or failure.message
+                failure.message = await explain(line.endpoint, self._tls) or failure.message
             raise
 
 

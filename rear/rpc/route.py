@@ -28,15 +28,18 @@ class Route:
         """The endpoint is the right one."""
         self._sent_on = 0
 
-    def move(self, failure: CallFailed) -> bool:
-        """Goes where the next attempt should; tells whether it may be made without a pause.
+    def move(self, asked: str, failure: CallFailed) -> bool:
+        """Goes where the next attempt should; tells whether it may be made without a pause. `asked` is who failed.
 
         That is so only where a service sends its caller on for the first time: two that send it to each other are
-        asked at the pace of all other attempts.
+        asked at the pace of all other attempts. Of several calls that fail at one endpoint only the first moves: each
+        of the others would move on from where that one went.
         """
         if not isinstance(failure, Unreachable) or failure.reason in STAY:
             return False
         writer = failure.metadata.get("endpoint", "") if failure.reason == "NOT_WRITER" else ""
+        if asked != self.endpoint:
+            return writer == self.endpoint and self._sent_on <= 1
         if writer and writer != self.endpoint:
             self.endpoint = writer
             self._sent_on += 1

@@ -16,17 +16,17 @@ def failure(reason: str = "", endpoint: str = "") -> Unreachable:
 
 def test_it_goes_where_the_writer_is_said_to_be_at_once() -> None:
     route = Route(("a", "b"))
-    assert route.move(failure("NOT_WRITER", "c"))
+    assert route.move(route.endpoint, failure("NOT_WRITER", "c"))
     assert route.endpoint == "c"
 
 
 def test_two_that_send_it_to_each_other_are_asked_with_a_pause() -> None:
     route = Route(("a",))
-    assert route.move(failure("NOT_WRITER", "b"))
-    assert not route.move(failure("NOT_WRITER", "a"))
+    assert route.move(route.endpoint, failure("NOT_WRITER", "b"))
+    assert not route.move(route.endpoint, failure("NOT_WRITER", "a"))
     assert route.endpoint == "a"
     route.answered()
-    assert route.move(failure("NOT_WRITER", "b"))
+    assert route.move(route.endpoint, failure("NOT_WRITER", "b"))
 
 
 @pytest.mark.parametrize("reason", ["", "NOT_READY", "LEDGER_UNAVAILABLE", "NOT_WRITER"])
@@ -34,28 +34,41 @@ def test_the_named_ones_take_turns_where_one_cannot_answer(reason: str) -> None:
     route = Route(("a", "b"))
     asked = []
     for _ in range(4):
-        assert not route.move(failure(reason))
+        assert not route.move(route.endpoint, failure(reason))
         asked.append(route.endpoint)
     assert asked == ["b", "a", "b", "a"]
 
 
 def test_it_comes_back_to_a_named_one_from_a_writer_that_is_gone() -> None:
     route = Route(("a",))
-    route.move(failure("NOT_WRITER", "b"))
-    assert not route.move(failure())
+    route.move(route.endpoint, failure("NOT_WRITER", "b"))
+    assert not route.move(route.endpoint, failure())
     assert route.endpoint == "a"
+
+
+def test_calls_that_fail_together_move_once() -> None:
+    route = Route(("a", "b"))
+    for _ in range(4):
+        assert not route.move("a", failure())
+    assert route.endpoint == "b"
+
+
+def test_calls_that_are_sent_on_together_all_go_there_at_once() -> None:
+    route = Route(("a", "b"))
+    assert all(route.move("a", failure("NOT_WRITER", "b")) for _ in range(4))
+    assert route.endpoint == "b"
 
 
 @pytest.mark.parametrize("reason", ["OUTCOME_PENDING", "CLEARING_OVERDUE"])
 def test_it_stays_where_the_request_is_in_hand(reason: str) -> None:
     route = Route(("a", "b"))
-    assert not route.move(failure(reason))
+    assert not route.move(route.endpoint, failure(reason))
     assert route.endpoint == "a"
 
 
 def test_a_refusal_moves_nobody() -> None:
     route = Route(("a", "b"))
-    assert not route.move(Refused(grpc.StatusCode.NOT_FOUND, ""))
+    assert not route.move(route.endpoint, Refused(grpc.StatusCode.NOT_FOUND, ""))
     assert route.endpoint == "a"
 
 
