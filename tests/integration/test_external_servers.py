@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,8 +11,6 @@ from typing import Any
 
 import pytest
 
-from rear.ledger import connection as connections
-from rear.ledger import stream as streams
 from rear.ledger.connection import Connection
 from rear.ledger.errors import LedgerError, LedgerUnavailable, NotLetIn, StoreLocked
 from rear.ledger.external import NatsServers, parse_urls
@@ -254,27 +251,6 @@ class TestCluster:
                         assert found is not None
                         assert found.sequence == last
                     await connection.close()
-
-    async def test_a_leader_that_is_killed_costs_no_acknowledged_event(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(streams, "READ_TIMEOUT", 0.5)  # what is asked while nobody leads has no answer
-        with NatsCluster(tmp_path / "nats", 3) as nats:
-            await nats.ready()
-            async with opened(tmp_path, nats.servers()) as store:
-                last = await append(store.stream, 50)
-                nats.kill(await nats.leader_of(store.stream.name))
-                async with asyncio.timeout(30):
-                    while True:
-                        try:
-                            last = await append(store.stream, 3)
-                            break
-                        except LedgerError:
-                            await asyncio.sleep(connections.FIRST_PAUSE)
-                assert last >= 53
-                assert [one.sequence async for page in store.stream.pages(1) for one in page] == list(
-                    range(1, last + 1)
-                )
 
 
 @pytest.mark.parametrize(

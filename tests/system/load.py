@@ -68,11 +68,13 @@ class History:
 class Buyer:
     """One buyer with a connection of its own. `flavours` are the first ones of the pools."""
 
-    def __init__(self, name: str, seed: str, endpoint: str, flavours: dict[str, bool], history: History) -> None:
+    def __init__(
+        self, name: str, seed: str, endpoint: str, flavours: dict[str, bool], history: History, *, timeout: float
+    ) -> None:
         self._name = name
         self._random = random.Random(f"{seed}/{name}")
         calls = history.calls
-        self._client = RecordingClient(endpoint, calls, name=name, timeout=5, patience=PATIENCE)
+        self._client = RecordingClient(endpoint, calls, name=name, timeout=timeout, patience=PATIENCE)
         self._hurried = RecordingClient(endpoint, calls, name=name, timeout=0.2, patience=0)
         self._flavours = flavours
         self._history = history
@@ -166,16 +168,23 @@ class Buyer:
 
 @asynccontextmanager
 async def buyers(
-    count: int, seed: str, endpoint: str, flavours: dict[str, bool], history: History | None = None
+    count: int,
+    seed: str,
+    endpoint: str,
+    flavours: dict[str, bool],
+    history: History | None = None,
+    *,
+    timeout: float = 5.0,  # noqa: ASYNC109
 ) -> AsyncIterator[History]:
     """That many buyers at work inside the context; leaving it waits until each has its last answer.
 
-    A flavour maps to whether its pool has GPUs. What a buyer cannot explain is raised.
+    `timeout` is in seconds, for one attempt at a request. A flavour maps to whether its pool has GPUs. What a buyer
+    cannot explain is raised.
     """
     history, stop = history or History(), asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for index in range(count):
-            group.create_task(Buyer(f"buyer{index}", seed, endpoint, flavours, history).run(stop))
+            group.create_task(Buyer(f"buyer{index}", seed, endpoint, flavours, history, timeout=timeout).run(stop))
         try:
             yield history
         finally:

@@ -30,6 +30,8 @@ from tests.waiting import eventually, freeze
 BUYERS: Final = 32
 ROUNDS: Final = int(os.environ.get("REAR_ROUNDS", "2"))
 """Take-overs in each test of them under load; `make soak` asks for more."""
+ATTEMPT: Final = 1.5
+"""Seconds after which a buyer asks another: one that stands still says nothing."""
 POOLS: Final = (pool("a", cpu=20), pool("b", cpu=20), pool("gpu", cpu=40, gpus=4))
 FLAVOURS: Final = {"a-1": False, "b-1": False, "gpu-1": True}
 
@@ -112,7 +114,7 @@ async def test_take_overs_under_load_lose_nothing_and_double_nothing(
 ) -> None:
     chance = random.Random(seed)
     writer, standby = pair
-    async with buyers(BUYERS, seed, f"{writer.endpoint},{standby.endpoint}", FLAVOURS) as history:
+    async with buyers(BUYERS, seed, f"{writer.endpoint},{standby.endpoint}", FLAVOURS, timeout=ATTEMPT) as history:
         for _ in range(ROUNDS):
             await answers_more(history)
             await asyncio.sleep(chance.uniform(0, 0.2))
@@ -146,7 +148,7 @@ async def test_of_two_standbys_one_takes_over_and_the_other_follows_it_and_takes
     team: Callable[[int], list[NodeProcess]], seed: str
 ) -> None:
     nodes = team(3)
-    async with buyers(BUYERS, seed, ",".join(node.endpoint for node in nodes), FLAVOURS) as history:
+    async with buyers(BUYERS, seed, ",".join(node.endpoint for node in nodes), FLAVOURS, timeout=ATTEMPT) as history:
         writer = nodes[0]
         while len(nodes) > 1:
             await answers_more(history)
