@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from rear.domain.refusals import Refusal
+from rear.rpc.health import Health
 from rear.rpc.security import Security
 from rear.rpc.surrounding import Around
 from rear.rpc.switchboard import Service, Switchboard
@@ -70,8 +71,8 @@ class RpcServer:
             self._server = grpc.aio.server(options=OPTIONS)
         else:
             self._server = grpc.aio.server(options=(*OPTIONS, *WITH_TLS), interceptors=(security.guard,))
-        self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._health = Health()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, cast(grpc.aio.Server, LenientServer(self._server)))
         self._server.add_generic_rpc_handlers((self._switchboard,))
         reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
@@ -128,6 +129,7 @@ class RpcServer:
         """Takes no more calls, and gives those under way `grace` seconds; 0 cuts them off at once."""
         if self._looking is not None:
             self._looking.cancel()
+        await self.set_serving(False)
         await self._health.enter_graceful_shutdown()
         if grace > 0:
             await asyncio.sleep(LAME_DUCK)

@@ -145,14 +145,24 @@ def test_a_message_that_the_transport_does_not_take_is_refused_by_it(world: Worl
     assert world.position() == before
 
 
+NOISE, NOT_UTF8, CUT_SHORT = b"\xff\xff\xff\xff", b"\x12\x02\xff\xfe", b"\x12\x7fp-1"
+
+
 @pytest.mark.parametrize(
-    "data", [b"\xff\xff\xff\xff", b"\x12\x02\xff\xfe", b"\x12\x7fp-1"], ids=["noise", "not UTF-8", "cut short"]
+    ("method", "data"),
+    [
+        ("rear.v1.ContractService/ReserveFlavour", NOISE),
+        ("rear.v1.ContractService/ReserveFlavour", NOT_UTF8),
+        ("rear.v1.ContractService/ReserveFlavour", CUT_SHORT),
+        ("rear.v1.DiscoveryService/GetFlavour", NOISE),
+        ("grpc.health.v1.Health/Check", NOISE),
+        ("grpc.health.v1.Health/List", NOISE),
+    ],
 )
-@pytest.mark.parametrize("method", ["ContractService/ReserveFlavour", "DiscoveryService/GetFlavour"])
 def test_bytes_that_are_no_message_are_refused(world: World, node: NodeProcess, method: str, data: bytes) -> None:
     before = world.position()
     with grpc.insecure_channel(node.endpoint) as channel:
-        call: Raw = channel.unary_unary(f"/rear.v1.{method}")
+        call: Raw = channel.unary_unary(f"/{method}")
         with pytest.raises(grpc.RpcError) as refused:
             call(data, timeout=10)
     check_refused(refused.value, Bad("no message", cores(1), "request"))
