@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -146,6 +147,8 @@ def role(
         raise Replaced(f"{replaced}; with --standby this one would have waited for its turn") from replaced
     except (LedgerError, PortTaken, CannotWatch, Refusal, TlsError, DocumentError, OSError) as error:
         raise CannotStart(str(error)) from error
+    except sqlite3.Error as error:
+        raise CannotStart(f"the tables in {state} cannot be written: {error}; is there room on the disk?") from error
 
 
 async def _serve(settings: NodeSettings, pools: Sequence[PoolSpec] | None, ready_file: Path | None, view: View) -> None:

@@ -37,6 +37,11 @@ RETRY_PAUSE: Final = 0.1
 """Seconds between attempts at a batch whose outcome is unknown."""
 
 
+def _elapsed() -> float:
+    """Seconds, counted on while the machine is suspended: what was seen before that is old, too."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class SteppedDown(LedgerError):
     """Another process has become the ledger's writer, at `endpoint`."""
 
@@ -61,7 +66,7 @@ class Landing:
         self._stream = stream
         self._epoch = epoch
         self._torn_since = 0
-        self._confirmed_at = self._landed_at = time.monotonic()
+        self._confirmed_at = self._landed_at = _elapsed()
 
     @property
     def stale(self) -> bool:
@@ -70,7 +75,7 @@ class Landing:
         Counted from when the server was asked: what it said then may have lain here unread since, in a process that
         was stopped.
         """
-        return time.monotonic() - self._confirmed_at > STALE_AFTER
+        return _elapsed() - self._confirmed_at > STALE_AFTER
 
     async def land(self, messages: Sequence[Outgoing]) -> None:
         """Sends until it is known that all messages landed, or that none did (LedgerUnavailable).
@@ -80,10 +85,10 @@ class Landing:
         """
         self.open_ended = True
         unknown, wait = False, FIRST_WAIT
-        began = first = time.monotonic()
+        began = first = _elapsed()
         while True:
             try:
-                began = time.monotonic()
+                began = _elapsed()
                 failpoints.reach("writer.before_publish")
                 sent = failpoints.reaching("writer.after_publish")
                 await self._stream.append(messages, self.tip, timeout=wait, sent=sent)
@@ -122,7 +127,7 @@ class Landing:
     async def look(self) -> None:
         """Sees that the ledger ends where it should, and can be written. Raises as `land` does."""
         self._stream.admit()
-        asked_at = time.monotonic()
+        asked_at = _elapsed()
         if await self._stream.tip() != self.tip:
             raise await self._conflict()
         self._confirmed_at = asked_at
