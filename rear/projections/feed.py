@@ -65,6 +65,8 @@ class TablesFeed:
         """Takes a batch that has become durable."""
         self._waiting.extend(batch)
         self._wake.set()
+        if len(self._waiting) >= MOST_AT_ONCE:  # else they would be taken in more slowly than they can come
+            self._hurry.set()
 
     async def at_least(self, sequence: int) -> None:
         """Waits until the tables stand at `sequence` or later."""
@@ -137,8 +139,8 @@ class TablesFeed:
                 log.warning("the tables' write-ahead log cannot be merged yet", error=str(error))
 
     async def _pause(self) -> None:
-        """Lets steps gather until the pace allows the next transaction, or somebody waits for it."""
-        if not self._closing:
+        """Lets steps gather until there are enough, the pace allows the next transaction, or somebody waits for it."""
+        if not self._closing and len(self._waiting) < MOST_AT_ONCE:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PACE):
                     await self._hurry.wait()

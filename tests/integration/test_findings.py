@@ -80,6 +80,17 @@ async def test_checkpoints_are_made_while_commits_never_pause(seller: Seller, mo
     assert made
 
 
+async def test_steps_that_come_faster_than_the_tables_pace_are_written_without_a_pause(
+    seller: Seller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "MOST_AT_ONCE", 6)
+    monkeypatch.setattr(feed, "PACE", 3_600.0)
+    for number in range(10):  # six steps each; all but the last few are never waited for
+        sold = await seller.reserve(f"r{number}", wish(f"r{number}", cpus(1_000)))
+        await seller.cancel(sold.contract.id, verb(f"c{number}"))
+    await eventually(lambda: seller.feed.sequence > seller.writer.position.sequence - 6)
+
+
 async def test_a_checkpoint_that_fails_is_tried_again_and_keeps_no_rows_from_the_tables(
     seller: Seller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
