@@ -12,6 +12,7 @@ from rear.command.output import progress_bar, write_json
 from rear.command.settings import common_options, settings
 from rear.ledger.chain import GENESIS
 from rear.ledger.commit import Identity
+from rear.ledger.errors import LedgerError
 from rear.ledger.following import see_that_nobody_writes
 from rear.ledger.mending import Accepted
 from rear.ledger.mending import accept_loss as accept
@@ -53,7 +54,12 @@ def verify(state: Path) -> None:
 @common_options
 def scrub_status(state: Path) -> None:
     """Say how far the background scrub is and what it found, also while the service runs. Exit code 1 for damage."""
-    path = StateDirectory(state).scrub
+    directory = StateDirectory(state)
+    try:
+        directory.identity()
+    except LedgerError as error:
+        raise click.ClickException(str(error)) from error
+    path = directory.scrub
     record = read_scrub(path)
     if record is None:
         raise click.ClickException(f"{path} says nothing: the service has not scrubbed its ledger yet")

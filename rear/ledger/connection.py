@@ -209,7 +209,7 @@ class Connection:
                     self._fatal = error  # waiting mends nothing; one that was let in before goes on trying
                     self._tell()
                     return
-                self._why = str(error)
+                self._note(str(error))
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LAST_PAUSE)
                 continue
@@ -229,7 +229,7 @@ class Connection:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LAST_PAUSE)
             except (LedgerUnavailable, OutcomeUnknown) as error:
-                self._why = str(error)
+                self._note(str(error))
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LAST_PAUSE)
             except Exception as error:
@@ -240,6 +240,12 @@ class Connection:
             finally:
                 self._client = None
                 await _discard(client)
+
+    def _note(self, why: str) -> None:
+        """Says why there is no connection, once for each reason."""
+        if why != self._why:
+            log.warning("no connection to the ledger's server yet", connection=self._name, because=why)
+        self._why = why
 
     async def _check(self, client: LedgerClient) -> None:
         if self._on_connect is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rear.ledger.scrub_record import Damage, Flaw, read_scrub
+from rear.ledger.store import StateDirectory
 from rear.rpc.client import Client
 from tests.system.asking import CONFIRMED, reserve
 from tests.system.fixtures import NewNode
@@ -70,6 +71,8 @@ async def test_a_flipped_bit_is_reported_at_its_position_while_the_node_sells(
 
 
 def test_before_the_first_reading_the_status_says_so(tmp_path: Path) -> None:
+    assert "is not the state directory of a service" in rear("ledger", "scrub-status", "--state", str(tmp_path)).stderr
+    StateDirectory(tmp_path).claim("spiffe://local.test/node/node-1")
     status = rear("ledger", "scrub-status", "--state", str(tmp_path))
     assert status.returncode == 1
     assert "has not scrubbed its ledger yet" in status.stderr
