@@ -17,13 +17,13 @@ from rear.ledger.landing import STALE_AFTER, SteppedDown
 from rear.ledger.scrub import Scrub
 from rear.ledger.store import StateDirectory, Store
 from rear.ledger.writer import Writer
-from rear.managers.contracts import ContractManager
-from rear.managers.discovery import DiscoveryManager
-from rear.managers.provider import Provider
-from rear.managers.rear import PoolDescription, RearManager, Reconciled
-from rear.managers.timekeeper import Timekeeper
-from rear.managers.timers import Timers
-from rear.managers.warming import Warming
+from rear.managers.provider.contracts import ContractManager
+from rear.managers.provider.discovery import DiscoveryManager
+from rear.managers.provider.provider import Provider
+from rear.managers.provider.rear import PoolDescription, RearManager, Reconciled
+from rear.managers.provider.timekeeper import Timekeeper
+from rear.managers.provider.timers import Timers
+from rear.managers.provider.warming import Warming
 from rear.projections.feed import TablesFeed
 from rear.projections.rebuild import forget_ended
 from rear.projections.tables import Tables

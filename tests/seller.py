@@ -28,11 +28,11 @@ from rear.ledger.opening import Tip, become_writer
 from rear.ledger.sources import RandomIds
 from rear.ledger.stream import EventStream
 from rear.ledger.writer import Writer
-from rear.managers.contracts import Answered, ContractManager
-from rear.managers.provider import Provider
-from rear.managers.rear import RearManager
-from rear.managers.timekeeper import Timekeeper
-from rear.managers.timers import Timers
+from rear.managers.provider.contracts import Answered, ContractManager
+from rear.managers.provider.provider import Provider
+from rear.managers.provider.rear import RearManager
+from rear.managers.provider.timekeeper import Timekeeper
+from rear.managers.provider.timers import Timers
 from rear.projections.feed import TablesFeed
 from rear.projections.rebuild import Replayed, forget_ended, rebuild
 from rear.projections.tables import Tables

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from rear.ledger.store import Store
     from rear.ledger.writer import Writer
-    from rear.managers.timers import Timers
+    from rear.managers.provider.timers import Timers
     from rear.projections.feed import TablesFeed
     from rear.rpc.surrounding import Around
 

@@ -17,7 +17,7 @@ from rear.ledger.commit import Committed
 from rear.ledger.errors import LedgerDamaged, LedgerError
 from rear.ledger.position import Position, parse_position
 from rear.ledger.stream import EventStream, Stored
-from rear.managers.provider import Provider
+from rear.managers.provider.provider import Provider
 from rear.rpc.answering import Context, Gate, fail, refuse
 from rear.rpc.undecodable import check_decoded
 from rear.v1 import audit_service_pb2 as pb

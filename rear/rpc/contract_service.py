@@ -14,8 +14,8 @@ from rear.domain.lifecycle import ContractState
 from rear.domain.refusals import InvalidField, NotServed
 from rear.domain.reservation import ReserveCommand
 from rear.domain.window import Duration
-from rear.managers.contracts import Answered, ContractManager
-from rear.managers.provider import Provider
+from rear.managers.provider.contracts import Answered, ContractManager
+from rear.managers.provider.provider import Provider
 from rear.rpc.answering import Context, Gate, answered
 from rear.rpc.discovery_service import check_position
 from rear.rpc.identity import Callers

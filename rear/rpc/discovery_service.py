@@ -6,8 +6,8 @@ from typing import Final
 
 from rear.domain.refusals import InvalidField, NotServed
 from rear.ledger.position import parse_position
-from rear.managers.discovery import DiscoveryManager, Listed
-from rear.managers.provider import Provider
+from rear.managers.provider.discovery import DiscoveryManager, Listed
+from rear.managers.provider.provider import Provider
 from rear.rpc.answering import Context, Gate, answered
 from rear.v1 import discovery_service_pb2 as pb
 from rear.v1 import discovery_service_pb2_grpc, flavour_pb2

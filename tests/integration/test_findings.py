@@ -15,9 +15,9 @@ from rear.ledger.commit import Identity
 from rear.ledger.errors import LedgerDamaged
 from rear.ledger.mending import accept_loss
 from rear.ledger.sources import RandomIds, SystemClock
-from rear.managers import provider as providers
-from rear.managers.discovery import DiscoveryManager
-from rear.managers.warming import Warming
+from rear.managers.provider import provider as providers
+from rear.managers.provider.discovery import DiscoveryManager
+from rear.managers.provider.warming import Warming
 from rear.projections import feed, tables
 from rear.projections.lazy import LazyHolds
 from tests.faulty_stream import FaultyStream, is_refused, reserve, until_waiting

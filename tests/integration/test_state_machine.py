@@ -47,7 +47,7 @@ from rear.ledger.connection import Connection
 from rear.ledger.embedded import EmbeddedServer
 from rear.ledger.store import stream_name, stream_subjects
 from rear.ledger.stream import EventStream
-from rear.managers.contracts import Answered
+from rear.managers.provider.contracts import Answered
 from tests.capacity_model import BY_ID, STOCK, demands, fits, free_everywhere
 from tests.seller import Seller, cpus, fingerprint, verb, wish
 

@@ -16,7 +16,7 @@ from rear.domain.units import UnitShare
 from rear.domain.window import Instant, Window
 from rear.ledger.commit import Decision
 from rear.ledger.writer import Writer
-from rear.managers.contracts import Answered, ContractManager
+from rear.managers.provider.contracts import Answered, ContractManager
 
 
 def answers_before_durable() -> None:

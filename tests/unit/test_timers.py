@@ -12,7 +12,7 @@ from rear.domain.contract import Contract
 from rear.domain.events import ContractReserved
 from rear.domain.lifecycle import ContractState
 from rear.domain.window import Instant, Window
-from rear.managers.timers import Timers
+from rear.managers.provider.timers import Timers
 from tests.examples import EVENTS
 
 

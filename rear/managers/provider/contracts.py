@@ -25,9 +25,9 @@ from rear.domain.state import Step
 from rear.domain.value import value
 from rear.domain.window import SECOND, Duration, Instant
 from rear.ledger.commit import Decision, Outcome
-from rear.managers import endings
-from rear.managers.counter_offers import find_counter_offer
-from rear.managers.provider import Provider
+from rear.managers.provider import endings
+from rear.managers.provider.counter_offers import find_counter_offer
+from rear.managers.provider.provider import Provider
 
 log = structlog.get_logger(__name__)
 

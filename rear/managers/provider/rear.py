@@ -17,7 +17,7 @@ from rear.domain.quantities import Quantities
 from rear.domain.units import Unit
 from rear.domain.window import Instant
 from rear.ledger.commit import Decision
-from rear.managers.provider import Provider
+from rear.managers.provider.provider import Provider
 
 log = structlog.get_logger(__name__)
 

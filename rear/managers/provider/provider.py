@@ -14,7 +14,7 @@ from rear.domain.reservation import Promises
 from rear.domain.state import State
 from rear.ledger.commit import Committed
 from rear.ledger.writer import Writer
-from rear.managers.timers import Timers
+from rear.managers.provider.timers import Timers
 from rear.projections.tables import ContractRows
 
 

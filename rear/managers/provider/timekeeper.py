@@ -11,8 +11,8 @@ from rear import failpoints
 from rear.domain.refusals import TryAgain
 from rear.domain.window import SECOND, Duration, Instant, after
 from rear.ledger.commit import Decide, Decision, Outcome
-from rear.managers import endings
-from rear.managers.provider import Provider
+from rear.managers.provider import endings
+from rear.managers.provider.provider import Provider
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from rear.managers.provider import Provider
+from rear.managers.provider.provider import Provider
 from rear.projections.tables import TablesError
 
 log = structlog.get_logger(__name__)

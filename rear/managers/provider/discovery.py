@@ -20,7 +20,7 @@ from rear.domain.selector import SORT_KEYS, FlavourOrder, Selector
 from rear.domain.units import UnitShare
 from rear.domain.window import AskedWindow, Instant, Window
 from rear.ledger.commit import Decision
-from rear.managers.provider import Provider
+from rear.managers.provider.provider import Provider
 
 SLICE: Final = 0.002
 """Seconds that a list may keep the loop."""

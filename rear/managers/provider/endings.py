@@ -10,7 +10,7 @@ from rear.domain.contract import Contract
 from rear.domain.events import AnyEvent, Cause, ContractActivated
 from rear.domain.lifecycle import ContractState
 from rear.domain.window import Instant
-from rear.managers.provider import Provider
+from rear.managers.provider.provider import Provider
 
 
 def by_time(provider: Provider, contract: Contract, now: Instant) -> Sequence[AnyEvent]:

@@ -13,8 +13,8 @@ from rear.domain.demand import Demand
 from rear.domain.refusals import Refusal
 from rear.domain.reservation import ReserveCommand, find_pool, resolve_window
 from rear.domain.window import Instant, Window
-from rear.managers import endings
-from rear.managers.provider import Provider
+from rear.managers.provider import endings
+from rear.managers.provider.provider import Provider
 
 SLICE: Final = 0.002
 """Seconds that a search may keep the loop."""

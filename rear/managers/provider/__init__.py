@@ -1,0 +1,1 @@
+"""The protocol's actors on the provider's side: what is offered, sold, and ended."""
