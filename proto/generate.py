@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib.metadata import distribution
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -55,8 +54,8 @@ def generated() -> Stubs:
 def protoc(sources: Sequence[str], *outputs: str) -> None:
     """Run the compiler that grpcio-tools carries, with the plugins of this interpreter's environment."""
     scripts = Path(sys.executable).parent
-    googleapis = distribution("googleapis-common-protos").locate_file("")
-    with as_file(files("grpc_tools") / "_proto") as well_known:
+    with as_file(files("grpc_tools") / "_proto") as well_known, tempfile.TemporaryDirectory() as googleapis:
+        subprocess.run([sys.executable, PROTOS / "googleapis.py", googleapis], check=True)
         command = [
             *(sys.executable, "-m", "grpc_tools.protoc"),
             *(f"--proto_path={path}" for path in (PROTOS, googleapis, well_known)),

@@ -11,6 +11,10 @@ import shutil
 import sys
 from importlib.metadata import files
 from pathlib import Path
+from typing import Final
+
+RENAMED: Final = {"google/longrunning/operations_proto.proto": "google/longrunning/operations.proto"}
+"""Files that the package has under another name than googleapis, and than its own Python modules know them by."""
 
 
 def copy_googleapis(target: Path) -> int:
@@ -21,7 +25,7 @@ def copy_googleapis(target: Path) -> int:
     shutil.rmtree(target, ignore_errors=True)
     protos = [file for file in files("googleapis-common-protos") or () if file.suffix == ".proto"]
     for proto in protos:
-        copy = target / proto
+        copy = target / RENAMED.get(proto.as_posix(), proto.as_posix())
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(Path(str(proto.locate())), copy)
     return len(protos)

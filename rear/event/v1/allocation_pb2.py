@@ -26,17 +26,23 @@ from rear.v1 import quantities_pb2 as rear_dot_v1_dot_quantities__pb2
 from rear.v1 import window_pb2 as rear_dot_v1_dot_window__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1erear/event/v1/allocation.proto\x12\rrear.event.v1\x1a\x18rear/v1/quantities.proto\x1a\x14rear/v1/window.proto\"\xd3\x01\n\x11\x41llocationCreated\x12\x13\n\x0b\x63ontract_id\x18\x01 \x01(\t\x12+\n\x04side\x18\x02 \x01(\x0e\x32\x1d.rear.event.v1.AllocationSide\x12\x0f\n\x07pool_id\x18\x03 \x01(\t\x12\x1f\n\x06window\x18\x04 \x01(\x0b\x32\x0f.rear.v1.Window\x12\'\n\nquantities\x18\x05 \x01(\x0b\x32\x13.rear.v1.Quantities\x12!\n\x05units\x18\x06 \x03(\x0b\x32\x12.rear.v1.UnitShare\"$\n\x12\x41llocationReleased\x12\x0e\n\x06reason\x18\x01 \x01(\t*m\n\x0e\x41llocationSide\x12\x1f\n\x1b\x41LLOCATION_SIDE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41LLOCATION_SIDE_PROVIDER\x10\x01\x12\x1c\n\x18\x41LLOCATION_SIDE_CONSUMER\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1erear/event/v1/allocation.proto\x12\rrear.event.v1\x1a\x18rear/v1/quantities.proto\x1a\x14rear/v1/window.proto\"\xd3\x01\n\x11\x41llocationCreated\x12\x13\n\x0b\x63ontract_id\x18\x01 \x01(\t\x12+\n\x04side\x18\x02 \x01(\x0e\x32\x1d.rear.event.v1.AllocationSide\x12\x0f\n\x07pool_id\x18\x03 \x01(\t\x12\x1f\n\x06window\x18\x04 \x01(\x0b\x32\x0f.rear.v1.Window\x12\'\n\nquantities\x18\x05 \x01(\x0b\x32\x13.rear.v1.Quantities\x12!\n\x05units\x18\x06 \x03(\x0b\x32\x12.rear.v1.UnitShare\"E\n\x10\x41llocationPeered\x12\x0f\n\x07peer_id\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61\x62ric\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\"\x15\n\x13\x41llocationActivated\"\"\n\x10\x41llocationFailed\x12\x0e\n\x06reason\x18\x01 \x01(\t\"$\n\x12\x41llocationReleased\x12\x0e\n\x06reason\x18\x01 \x01(\t*m\n\x0e\x41llocationSide\x12\x1f\n\x1b\x41LLOCATION_SIDE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41LLOCATION_SIDE_PROVIDER\x10\x01\x12\x1c\n\x18\x41LLOCATION_SIDE_CONSUMER\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rear.event.v1.allocation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ALLOCATIONSIDE']._serialized_start=349
-  _globals['_ALLOCATIONSIDE']._serialized_end=458
+  _globals['_ALLOCATIONSIDE']._serialized_start=479
+  _globals['_ALLOCATIONSIDE']._serialized_end=588
   _globals['_ALLOCATIONCREATED']._serialized_start=98
   _globals['_ALLOCATIONCREATED']._serialized_end=309
-  _globals['_ALLOCATIONRELEASED']._serialized_start=311
-  _globals['_ALLOCATIONRELEASED']._serialized_end=347
+  _globals['_ALLOCATIONPEERED']._serialized_start=311
+  _globals['_ALLOCATIONPEERED']._serialized_end=380
+  _globals['_ALLOCATIONACTIVATED']._serialized_start=382
+  _globals['_ALLOCATIONACTIVATED']._serialized_end=403
+  _globals['_ALLOCATIONFAILED']._serialized_start=405
+  _globals['_ALLOCATIONFAILED']._serialized_end=439
+  _globals['_ALLOCATIONRELEASED']._serialized_start=441
+  _globals['_ALLOCATIONRELEASED']._serialized_end=477
 # @@protoc_insertion_point(module_scope)

@@ -94,6 +94,75 @@ class AllocationCreated(_message.Message):
 Global___AllocationCreated: _TypeAlias = AllocationCreated  # noqa: Y015
 
 @_typing.final
+class AllocationPeered(_message.Message):
+    """The consumer has the provider's offer of resources: the allocation becomes active when its contract does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PEER_ID_FIELD_NUMBER: _builtins.int
+    FABRIC_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    peer_id: _builtins.str
+    """The other side's identity."""
+    fabric: _builtins.str
+    """The fabric that carries the peering, such as "embedded"."""
+    endpoint: _builtins.str
+    """On the consumer's side: where the fabric is reached."""
+    def __init__(
+        self,
+        *,
+        peer_id: _builtins.str = ...,
+        fabric: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "fabric", b"fabric", "peer_id", b"peer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AllocationPeered: _TypeAlias = AllocationPeered  # noqa: Y015
+
+@_typing.final
+class AllocationActivated(_message.Message):
+    """An allocation became active."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AllocationActivated: _TypeAlias = AllocationActivated  # noqa: Y015
+
+@_typing.final
+class AllocationFailed(_message.Message):
+    """The fabric could not carry an allocation's peering."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, for people."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AllocationFailed: _TypeAlias = AllocationFailed  # noqa: Y015
+
+@_typing.final
 class AllocationReleased(_message.Message):
     """An allocation was released."""
 
