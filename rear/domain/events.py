@@ -9,6 +9,9 @@ from __future__ import annotations
 from enum import Enum
 
 from rear.domain.demand import Demand
+from rear.domain.event import AggregateType as AggregateType
+from rear.domain.event import Cause as Cause
+from rear.domain.event import Event as Event
 from rear.domain.flavour import Offer, PoolTerms
 from rear.domain.hold import Hold
 from rear.domain.lifecycle import ContractState
@@ -17,34 +20,6 @@ from rear.domain.quantities import Quantities
 from rear.domain.units import Unit, UnitShare
 from rear.domain.value import value
 from rear.domain.window import Instant, Window
-
-
-class AggregateType(Enum):
-    """The kinds of aggregate in a ledger; the value is the subject's token."""
-
-    POOL = "pool"
-    CONTRACT = "contract"
-    ALLOCATION = "allocation"
-    SERVICE = "service"
-
-
-@value
-class Cause:
-    """When something took effect, when it was decided, and who asked for it (empty: time or the service)."""
-
-    at: Instant
-    recorded_at: Instant
-    caller: str = ""
-    request_id: str = ""
-
-
-@value
-class Event:
-    """One change of one aggregate. `originator_version` is the version that it makes, from 1."""
-
-    originator_id: str
-    originator_version: int
-    cause: Cause
 
 
 @value
