@@ -23,6 +23,7 @@ from rear.ledger.landing import SteppedDown
 from rear.ledger.opening import Overtaken
 from rear.ledger.sources import Clock, Ids, RandomIds, SystemClock
 from rear.ledger.store import StateDirectory, Store, open_store
+from rear.managers.consumer.neighbours import Neighbours
 from rear.operations.instrument import Instrument, Parts
 from rear.projections.tables import Tables, TablesError
 from rear.readiness import Readiness, Role
@@ -74,6 +75,7 @@ class Node:
         self._stack = AsyncExitStack()
         self._tenure: Tenure | None = None
         self._life: asyncio.Task[None] | None = None
+        self._neighbours: Neighbours
         self._store: Store
         self._opening: Opening
         self._server: RpcServer
@@ -138,6 +140,7 @@ class Node:
         self._server = RpcServer(SERVICES, self._gate.refusal, security, [one.around for one in self.instruments])
         port = self._server.bind(f"{settings.host}:{settings.port}")
         self.endpoint = f"{settings.host}:{port}"
+        self._neighbours = Neighbours(settings.provider_id, self.endpoint, settings.neighbours)
         self._stack.push_async_callback(self._server.stop, 0)
         self.readiness.start(self._server.set_serving)
         self._stack.push_async_callback(self.readiness.stop)
@@ -222,7 +225,7 @@ class Node:
             writer = await self._opening.become_writer(deposing)
         else:
             writer = await self._opening.fence(follower.state, follower.tip, deposing)
-        tenure = Tenure(self.settings, self._store, self._opening.tables, writer, self.endpoint)
+        tenure = Tenure(self.settings, self._store, self._opening.tables, writer, self.endpoint, self._neighbours)
         self._tenure = tenure
         tenure.add_conditions(self.readiness)
         for one in self.instruments:

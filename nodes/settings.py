@@ -8,6 +8,7 @@ from pathlib import Path
 from rear.domain.reservation import Promises
 from rear.ledger.external import NatsServers
 from rear.ledger.scrub import Pace
+from rear.managers.consumer.neighbours import Neighbour
 from rear.rpc.security import SecuritySettings
 
 
@@ -29,6 +30,8 @@ class NodeSettings:
     """Whether it becomes the writer at once, also where another one lives."""
     security: SecuritySettings | None = None
     scrub: Pace = field(default_factory=Pace)
+    neighbours: tuple[Neighbour, ...] = ()
+    """The nodes of the domain that it was told of."""
 
     @property
     def provider_id(self) -> str:

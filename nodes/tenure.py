@@ -17,6 +17,7 @@ from rear.ledger.landing import STALE_AFTER, SteppedDown
 from rear.ledger.scrub import Scrub
 from rear.ledger.store import StateDirectory, Store
 from rear.ledger.writer import Writer
+from rear.managers.consumer.neighbours import Neighbours
 from rear.managers.provider.contracts import ContractManager
 from rear.managers.provider.discovery import DiscoveryManager
 from rear.managers.provider.provider import Provider
@@ -47,8 +48,17 @@ CONDITIONS: Final = ("writer", "tables", "timers", "scrub")
 class Tenure:
     """A writer, and all that follows from it: the tables' feed, timers, managers, services and heartbeat."""
 
-    def __init__(self, settings: NodeSettings, store: Store, tables: Tables, writer: Writer, endpoint: str) -> None:
+    def __init__(
+        self,
+        settings: NodeSettings,
+        store: Store,
+        tables: Tables,
+        writer: Writer,
+        endpoint: str,
+        neighbours: Neighbours,
+    ) -> None:
         self.writer = writer
+        self.neighbours = neighbours
         self.feed = TablesFeed(tables, writer.state, self._written)
         self.provider = Provider(settings.provider_id, settings.promises, writer, self.feed, Timers(tables.due()))
         self.timekeeper = Timekeeper(self.provider)

@@ -15,6 +15,7 @@ import click
 from nodes.inventory import load_inventory
 from nodes.machine import this_machine
 from nodes.nats_options import nats_options
+from nodes.neighbour_options import neighbour_options
 from nodes.pool_spec import PoolSpec
 from nodes.scrub_options import scrub_options
 from nodes.server import Node
@@ -34,6 +35,7 @@ from rear.ledger.external import NatsServers
 from rear.ledger.landing import SteppedDown
 from rear.ledger.scrub import Pace
 from rear.ledger.store import SERVICE_NAME
+from rear.managers.consumer.neighbours import Neighbour
 from rear.operations.options import view_options
 from rear.operations.watching import CannotWatch, View, watched
 from rear.process import run
@@ -85,6 +87,7 @@ class Replaced(click.ClickException):
 )
 @click.option("--every", type=click.IntRange(1), default=1, help="Take every N-th machine of a CSV inventory only.")
 @nats_options
+@neighbour_options
 @click.option(
     "--standby", is_flag=True, help="Wait until the ledger's writer is gone, then take over; and wait again after that."
 )
@@ -113,6 +116,7 @@ def role(
     ready_file: Path | None,
     log_format: str,
     servers: NatsServers | None,
+    neighbours: tuple[Neighbour, ...],
     standby: bool,
     take_over: bool,
     view: View,
@@ -140,6 +144,7 @@ def role(
         take_over=take_over,
         security=security,
         scrub=Pace(scrub_rate, scrub_every),
+        neighbours=neighbours,
     )
     try:
         run(_serve(settings, pools, ready_file, view))

@@ -49,9 +49,9 @@ class Client:
     `timeout` is the deadline of each attempt in seconds, `patience` the seconds within which an attempt that
     got no answer is repeated (0: never). `caller` is the identity that the service knows this client by;
     without one it is the principal of a connection without TLS, and with `tls` that of the certificate. The files
-    of `tls` are read again when they change. `provider_id` is who the service must prove to be (with `tls` only);
-    without it, its certificate must be for the host of the endpoint. Methods raise `Refused`, `Unreachable` and
-    `UntrueAnswer`; making a client raises `TlsError`.
+    of `tls` are read again when they change. `provider_id` is who the service must prove to be (with `tls` only),
+    or `anybody_of` its domain; without it, its certificate must be for the host of the endpoint. Methods raise
+    `Refused`, `Unreachable` and `UntrueAnswer`; making a client raises `TlsError`.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from rear.rpc.refused import Unreachable, WrongService
-from rear.rpc.spiffe import NoIdentity, sole_identity
+from rear.rpc.spiffe import NoIdentity, is_expected, sole_identity
 from rear.rpc.tls_files import Material, TlsError, TlsFiles, WatchedMaterial, host_sans, uri_sans
 
 log = structlog.get_logger(__name__)
@@ -45,7 +45,7 @@ class Link:
         *,
         expected: str | None = None,
     ) -> None:
-        """`expected` is the identity that the service must have. Raises TlsError."""
+        """`expected` is the identity that the service must have, or `anybody_of` its domain. Raises TlsError."""
         self.endpoint = endpoint
         self._watched = WatchedMaterial(files, expected=None)
         self._options: list[tuple[str, int | str]] = [*options]
@@ -173,7 +173,7 @@ def _check(certificate: x509.Certificate, expected: str, endpoint: str) -> str:
         found = sole_identity(uri_sans(certificate))
     except (NoIdentity, TlsError) as error:
         raise _wrong(f"{endpoint} should be {expected}, but its certificate names nobody: {error}") from None
-    if found != expected:
+    if not is_expected(found, expected):
         raise _wrong(f"{endpoint} should be {expected}, but its certificate is of {found}")
     names = host_sans(certificate)
     if not names:

@@ -29,6 +29,16 @@ def domain_of(identity: str) -> str:
     return identity.removeprefix("spiffe://").partition("/")[0]
 
 
+def anybody_of(domain: str) -> str:
+    """What is expected of a service that may be any of a domain."""
+    return f"spiffe://{domain}"
+
+
+def is_expected(identity: str, expected: str) -> bool:
+    """Whether an identity is the one that is expected, or of the domain that is."""
+    return identity == expected or anybody_of(domain_of(identity)) == expected
+
+
 def check_identity(uri: str) -> str:
     """The identity that `uri` is. Raises `NoIdentity` for anything that a certificate may not claim here."""
     found = _IDENTITY.fullmatch(uri)

@@ -153,6 +153,15 @@ async def test_a_client_takes_nobody_else_for_its_service(parties: Parties) -> N
             await client.list_flavours(discovery_service_pb2.ListFlavoursRequest())
 
 
+async def test_a_client_may_expect_anybody_of_a_domain(parties: Parties) -> None:
+    await parties.node.restart()
+    async with parties.client(expected="spiffe://system.test") as client:
+        await client.list_flavours(discovery_service_pb2.ListFlavoursRequest())
+    async with parties.client(expected="spiffe://other.test") as client:
+        with pytest.raises(WrongService, match=r"should be spiffe://other\.test, but its certificate is of"):
+            await client.list_flavours(discovery_service_pb2.ListFlavoursRequest())
+
+
 async def test_a_client_finds_its_service_again_under_a_new_certificate(parties: Parties) -> None:
     node = parties.node
     await node.restart()
