@@ -6,7 +6,10 @@ from typing import Final
 
 from rear.domain.demand import Demand
 from rear.domain.events import (
+    AllocationActivated,
     AllocationCreated,
+    AllocationFailed,
+    AllocationPeered,
     AllocationReleased,
     AllocationSide,
     AnyEvent,
@@ -170,6 +173,9 @@ EVENTS: Final[tuple[AnyEvent, ...]] = (
         HALF_GPU,
     ),
     AllocationReleased(ALLOCATION, 2, BY_ITSELF, "its contract ended"),
+    AllocationPeered(ALLOCATION, 2, ASKED, BUYER, "embedded", "10.0.0.7:7000"),
+    AllocationActivated(ALLOCATION, 3, BY_ITSELF),
+    AllocationFailed(ALLOCATION, 4, BY_ITSELF, "the provider speaks no fabric that is known here"),
     LedgerOpened("n1", 1, BY_ITSELF, "f4c7a5f0-5d3e-4f0e-9a43-2f6f2c8b7e10"),
     WriterChanged("n1", 2, BY_ITSELF, 7, "10.0.0.7:7000"),
     LossAccepted("n1", 3, ASKED, 4_711, "ab" * 32, 4_700, "the disk was replaced"),

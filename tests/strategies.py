@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from immutables import Map
 
-from rear.domain.allocation import Allocation, AllocationState
+from rear.domain.allocation import Allocation, AllocationState, Peering
 from rear.domain.contract import Contract, Ending, VerbRequest
 from rear.domain.counter_offer import CounterOffer
 from rear.domain.demand import Demand
 from rear.domain.events import (
+    AllocationActivated,
     AllocationCreated,
+    AllocationFailed,
+    AllocationPeered,
     AllocationReleased,
     AllocationSide,
     AnyEvent,
@@ -172,6 +175,9 @@ EVENTS: Final[Mapping[type[Event], SearchStrategy[AnyEvent]]] = {
         units=shares,
     ),
     AllocationReleased: st.builds(AllocationReleased, **every, reason=texts),
+    AllocationPeered: st.builds(AllocationPeered, **every, peer_id=texts, fabric=texts, endpoint=texts),
+    AllocationActivated: st.builds(AllocationActivated, **every),
+    AllocationFailed: st.builds(AllocationFailed, **every, reason=texts),
     LedgerOpened: st.builds(LedgerOpened, **every, log_id=texts),
     WriterChanged: st.builds(WriterChanged, **every, epoch=INT64, endpoint=texts),
     LossAccepted: st.builds(
@@ -234,6 +240,7 @@ allocations: Final = st.builds(
     units=shares,
     state=st.sampled_from(AllocationState),
     updated_at=instants,
+    peered=st.none() | st.builds(Peering, texts, texts, texts),
 )
 counter_offers: Final = st.builds(
     CounterOffer,

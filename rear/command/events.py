@@ -221,6 +221,8 @@ _SUMMARIES: Final[Mapping[str, Callable[[Any], str]]] = {
     "contract_completed": _reason,
     "allocation_created": _allocation_created,
     "allocation_released": _reason,
+    "allocation_peered": lambda body: _joined(body.peer_id, body.fabric, body.endpoint),
+    "allocation_failed": _reason,
     "ledger_opened": lambda body: str(body.log_id),
     "writer_changed": _writer_changed,
     "loss_accepted": _loss_accepted,

@@ -155,13 +155,34 @@ class AllocationCreated(Event):
 
 
 @value
+class AllocationPeered(Event):
+    """A fabric carries the allocation. `endpoint` is where it is reached, on the consumer's side."""
+
+    peer_id: str
+    fabric: str
+    endpoint: str
+
+
+@value
+class AllocationActivated(Event):
+    """An allocation became active: it is peered, and its contract is ACTIVE."""
+
+
+@value
+class AllocationFailed(Event):
+    """No fabric can carry the allocation."""
+
+    reason: str
+
+
+@value
 class AllocationReleased(Event):
     """An allocation was released."""
 
     reason: str
 
 
-AllocationEvent = AllocationCreated | AllocationReleased
+AllocationEvent = AllocationCreated | AllocationReleased | AllocationPeered | AllocationActivated | AllocationFailed
 
 
 @value

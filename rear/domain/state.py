@@ -11,7 +11,11 @@ from rear.domain.allocation import Allocation
 from rear.domain.calendar import PoolCalendar
 from rear.domain.contract import Contract
 from rear.domain.events import (
+    AllocationActivated,
     AllocationCreated,
+    AllocationEvent,
+    AllocationFailed,
+    AllocationPeered,
     AllocationReleased,
     AnyEvent,
     CapacityChanged,
@@ -104,12 +108,11 @@ class State:
                 _follow(self._calendars.get(key), event, before, after)
                 return Step(event, before, after, recorded)
             case AllocationCreated() | AllocationReleased():
-                earlier = self.allocations.get(key)
-                _check_version(event, earlier)
-                current = self.allocations[key] = allocation.evolve(earlier, event)
-                return Step(event, earlier, current, recorded)
+                return self._apply_to_allocation(event, recorded)
             case PoolRegistered() | PoolTermsChanged() | CapacityChanged() | PoolRetired():
                 return self._apply_rare(event, recorded)
+            case AllocationPeered() | AllocationActivated() | AllocationFailed():
+                return self._apply_to_allocation(event, recorded)
             case LedgerOpened() | WriterChanged() | LossAccepted():
                 service = self.service
                 _check_version(event, service)
@@ -136,11 +139,20 @@ class State:
                 _put_back(self._calendars, key, step.calendar)
             case AllocationCreated() | AllocationReleased():
                 _put_back(self.allocations, key, before if isinstance(before, Allocation) else None)
+            case AllocationPeered() | AllocationActivated() | AllocationFailed():
+                assert isinstance(before, Allocation)
+                self.allocations[key] = before
             case LedgerOpened() | WriterChanged() | LossAccepted():
                 assert isinstance(before, Service)
                 self.service = before
             case _:
                 _put_back(self.contracts, key, before if isinstance(before, Contract) else None)
+
+    def _apply_to_allocation(self, event: AllocationEvent, recorded: Instant) -> Step:
+        before = self.allocations.get(event.originator_id)
+        _check_version(event, before)
+        after = self.allocations[event.originator_id] = allocation.evolve(before, event)
+        return Step(event, before, after, recorded)
 
     def _apply_rare(self, event: PoolEvent, recorded: Instant) -> Step:
         """Events that change a pool as a whole: its calendar is dropped, to be made anew, where capacity changes."""

@@ -15,7 +15,10 @@ from google.protobuf.message import Message
 
 from rear.domain.events import (
     AggregateType,
+    AllocationActivated,
     AllocationCreated,
+    AllocationFailed,
+    AllocationPeered,
     AllocationReleased,
     AnyEvent,
     CapacityChanged,
@@ -180,6 +183,9 @@ ROWS: Final = (
     _plain(ContractCompleted, A.CONTRACT, "contract_completed", "reason"),
     _row(AllocationCreated, A.ALLOCATION, "allocation_created", write_created, read_created),
     _plain(AllocationReleased, A.ALLOCATION, "allocation_released", "reason"),
+    _plain(AllocationPeered, A.ALLOCATION, "allocation_peered", "peer_id", "fabric", "endpoint"),
+    _plain(AllocationActivated, A.ALLOCATION, "allocation_activated"),
+    _plain(AllocationFailed, A.ALLOCATION, "allocation_failed", "reason"),
     _plain(LedgerOpened, A.SERVICE, "ledger_opened", "log_id"),
     _plain(WriterChanged, A.SERVICE, "writer_changed", "epoch", "endpoint"),
     _plain(

@@ -11,7 +11,7 @@ from immutables import Map
 
 from rear.domain import allocation as allocations
 from rear.domain import contract as contracts
-from rear.domain.allocation import Allocation, AllocationState
+from rear.domain.allocation import Allocation, AllocationState, Peering
 from rear.domain.contract import Contract, Ending, VerbRequest
 from rear.domain.events import (
     AllocationCreated,
@@ -35,7 +35,7 @@ POOLS = (
     "FROM available_resources JOIN pools USING (pool_id)"
 )
 CONTRACT_COLUMNS = "event, state, revision, updated_at, ended_by, ended_because, requests"
-ALLOCATION_COLUMNS = "event, state, version, updated_at"
+ALLOCATION_COLUMNS = "event, state, version, updated_at, peer_id, fabric, endpoint"
 
 
 def new_offer_row(pool: Pool, offer: bytes) -> Row:
@@ -141,21 +141,19 @@ def new_allocation_row(sequence: int, allocation: Allocation, event: bytes) -> R
         allocation.id,
         allocation.contract_id,
         allocation.side.value,
-        allocation.state.value,
-        allocation.version,
-        allocation.updated_at,
+        *_allocation_columns(allocation),
         event,
     )
 
 
 def allocation_row(allocation: Allocation) -> Row:
     """For PUT_ALLOCATION."""
-    return (allocation.state.value, allocation.version, allocation.updated_at, allocation.id)
+    return (*_allocation_columns(allocation), allocation.id)
 
 
 def allocation_from(row: Row) -> Allocation:
     """The allocation of a row of ALLOCATION_COLUMNS."""
-    event, state, version, updated_at = row
+    event, state, version, updated_at, peer_id, fabric, endpoint = row
     created = decode(_bytes(event)).event
     assert isinstance(created, AllocationCreated)
     return replace(
@@ -163,7 +161,14 @@ def allocation_from(row: Row) -> Allocation:
         version=_int(version),
         state=AllocationState(state),
         updated_at=Instant(_int(updated_at)),
+        peered=None if peer_id is None else Peering(str(peer_id), str(fabric), str(endpoint)),
     )
+
+
+def _allocation_columns(allocation: Allocation) -> Row:
+    peered = allocation.peered
+    carried = (None, None, None) if peered is None else (peered.peer_id, peered.fabric, peered.endpoint)
+    return (allocation.state.value, allocation.version, allocation.updated_at, *carried)
 
 
 def _offer_columns(pool: Pool) -> Row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 """Another number, and the tables are rebuilt from the ledger."""
 
 CONDEMNED: Final = -1
@@ -71,6 +71,9 @@ CREATE TABLE allocations (
     state TEXT NOT NULL,
     version INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
+    peer_id TEXT,
+    fabric TEXT,
+    endpoint TEXT,
     event BLOB NOT NULL
 );
 """
@@ -123,8 +126,10 @@ _PUT_CONTRACT: Final = (
 )
 PUT_CONTRACT: Final = f"{_PUT_CONTRACT} WHERE contract_id = ?"
 PUT_CONTRACT_AT: Final = f"{_PUT_CONTRACT} WHERE sequence = ?"
-NEW_ALLOCATION: Final = "INSERT INTO allocations VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_PUT_ALLOCATION: Final = "UPDATE allocations SET state = ?, version = ?, updated_at = ?"
+NEW_ALLOCATION: Final = "INSERT INTO allocations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_ALLOCATION: Final = (
+    "UPDATE allocations SET state = ?, version = ?, updated_at = ?, peer_id = ?, fabric = ?, endpoint = ?"
+)
 PUT_ALLOCATION: Final = f"{_PUT_ALLOCATION} WHERE allocation_id = ? AND state != 'RELEASED'"
 PUT_ALLOCATION_AT: Final = f"{_PUT_ALLOCATION} WHERE sequence = ?"
 PUT_STANDING: Final = "INSERT OR REPLACE INTO standing VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)"

@@ -36,6 +36,19 @@ LIFE: Final = {
 }
 """From which states an event may lead, and to which."""
 
+INACTIVE: Final = "inactive"
+PEERED: Final = "peered"
+ACTIVATED: Final = "active"
+FAILED: Final = "failed"
+RELEASED: Final = "released"
+
+ALLOCATION_LIFE: Final = {
+    "allocation_peered": ({INACTIVE, PEERED, ACTIVATED}, PEERED),
+    "allocation_activated": ({PEERED}, ACTIVATED),
+    "allocation_failed": ({INACTIVE, PEERED, ACTIVATED}, FAILED),
+}
+"""The same for an allocation."""
+
 METHODS: Final = {
     "contract_reserved": "ReserveFlavour",
     "contract_purchased": "PurchaseFlavour",
@@ -56,7 +69,7 @@ class Replay:
         self.envelopes = [Envelope.FromString(event.payload) for event in recorded]
         self.kinds = [envelope.WhichOneof("body") or "" for envelope in self.envelopes]
         self.recorded_at = [envelope.recorded_time.ToNanoseconds() for envelope in self.envelopes]
-        self._allocations: dict[str, bool] = {}
+        self._allocations: dict[str, str] = {}
         self.whole = self._chain(recorded)
         """Whether every event is there, at its place: only then answers can be held against it."""
         versions: Counter[str] = Counter()
@@ -101,15 +114,17 @@ class Replay:
             case "contract_reserved":
                 self._reserved(sequence, envelope)
             case "allocation_created":
-                self._allocations[key] = True
+                self._allocations[key] = INACTIVE
                 if self.kinds[sequence - 2] != "contract_reserved":
                     self._find(sequence, "does not follow its contract")
             case "allocation_released":
-                if not self._allocations.get(key):
+                if self._allocations.get(key, RELEASED) == RELEASED:
                     self._find(sequence, "releases what is not allocated")
-                self._allocations[key] = False
+                self._allocations[key] = RELEASED
                 if self.kinds[sequence - 2] not in ENDINGS:
                     self._find(sequence, "does not follow its contract's end")
+            case "allocation_peered" | "allocation_activated" | "allocation_failed":
+                self._allocation_moved_on(sequence, key, kind)
             case _ if kind in LIFE:
                 self._moved_on(sequence, envelope, kind)
 
@@ -228,8 +243,22 @@ class Replay:
             if sequence < 2 or self.envelopes[sequence - 2].hold_released.hold_id != before.contract_id:
                 self._find(sequence, "is half an ending: its hold is not released before it")
         timeline.versions.append((sequence, shown))
+        peered = self._allocations.get(before.allocation_id) == PEERED
+        active = self._next(sequence, "allocation_activated", before.allocation_id) is not None
+        if kind == "contract_activated" and peered and not active:
+            self._find(sequence, "leaves its allocation inactive, which is peered")
         whole = (sequence - 1, sequence + 1) if kind in ENDINGS else (sequence, sequence)
         self._effect(sequence, envelope, *whole)
+
+    def _allocation_moved_on(self, sequence: int, key: str, kind: str) -> None:
+        before = self._allocations.get(key, RELEASED)
+        allowed, after = ALLOCATION_LIFE[kind]
+        if before not in allowed:
+            self._find(sequence, f"cannot happen to an allocation that is {before}")
+        self._allocations[key] = ACTIVATED if (kind, before) == ("allocation_peered", ACTIVATED) else after
+        contract = self.contracts.get(key.removesuffix("-provider"))
+        if kind == "allocation_activated" and contract is not None and contract.newest.state != ACTIVE:
+            self._find(sequence, f"comes while its contract is {ContractState.Name(contract.newest.state)}")
 
     def _in_time(self, sequence: int, envelope: Envelope, kind: str, timeline: ContractTimeline) -> None:
         """What time does happens when it is due and not before; what must be in time was."""

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rear.domain import allocation as allocations
 from rear.domain import contract as contracts
 from rear.domain import pool as pools
 from rear.domain import reservation
+from rear.domain.allocation import Peering
 from rear.domain.contract import Contract, VerbCommand
 from rear.domain.demand import Demand
 from rear.domain.events import AnyEvent, Cause, ContractActivated, LedgerOpened, WriterChanged
@@ -69,7 +71,8 @@ class History:
         for _ in range(commands):
             self.requests += 1
             self.now = after(self.now, self.random.randrange(90 * MINUTE))
-            command = self.random.choice((self.reserve, self.reserve, self.reserve, self.cancel, self.buy, self.resize))
+            verbs = (self.reserve, self.reserve, self.reserve, self.cancel, self.buy, self.resize, self.peer, self.fail)
+            command = self.random.choice(verbs)
             command()
             if self.random.random() < 0.7:
                 for contract in [*self.state.contracts.values()]:
@@ -116,6 +119,24 @@ class History:
             assert ending is not None
             self.end(found, ending, cause)
 
+    def peer(self) -> None:
+        found = self.live()
+        if found is not None:
+            stands = self.state.allocations[found.allocation_id]
+            peering = Peering(BUYER, "embedded", self.random.choice(["", "10.0.0.7:7000"]))
+            peered = allocations.peer(stands, peering, self.cause())
+            if peered is not None:
+                after_it = allocations.evolve(stands, peered)
+                activated = allocations.activate_if_due(after_it, found.state, self.cause())
+                self.add([peered] if activated is None else [peered, activated])
+
+    def fail(self) -> None:
+        found = self.live()
+        if found is not None and self.random.random() < 0.3:
+            failed = allocations.fail(self.state.allocations[found.allocation_id], "no fabric", self.cause())
+            if failed is not None:
+                self.add([failed])
+
     def resize(self) -> None:
         pool = self.state.pools[self.random.choice("ab")]
         capacity = Quantities({"cpu_millicores": self.random.choice([8_000, 16_000])})
@@ -126,7 +147,9 @@ class History:
     def pass_time(self, contract: Contract) -> None:
         event = contracts.pass_time(contract, self.now)
         if isinstance(event, ContractActivated):
-            self.add([event])
+            stands = self.state.allocations[contract.allocation_id]
+            activated = allocations.activate_if_due(stands, ContractState.ACTIVE, event.cause)
+            self.add([event] if activated is None else [event, activated])
         elif event is not None:
             self.end(contract, event, Cause(self.now, self.now))
 
@@ -221,11 +244,12 @@ def test_tables_that_are_written_from_a_state_that_is_read_late_are_those_of_a_r
 
         assert late.digest() == once.digest()
         assert late.load().contracts == eager.contracts
+        assert late.load().allocations == eager.allocations
         assert late.load().pools == eager.pools
 
 
 def test_a_start_reads_no_contract_and_no_hold_before_it_is_asked_for() -> None:
-    history = History(Random(7))
+    history = History(Random(8))
     with new_tables() as tables:
         tables.write(history.go_on(20), history.state.service)
         loaded = tables.load()

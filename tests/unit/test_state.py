@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from rear.domain import allocation as allocations
 from rear.domain import contract as contracts
 from rear.domain import pool as pools
 from rear.domain import reservation
-from rear.domain.allocation import Allocation, AllocationState
+from rear.domain.allocation import Allocation, AllocationState, Peering
 from rear.domain.calendar import PoolCalendar
 from rear.domain.contract import Contract, VerbCommand
 from rear.domain.demand import Demand
@@ -179,12 +180,29 @@ class StateMachine(RuleBasedStateMachine):
         if event is None:
             event = contracts.cancel(contract, verb, "", self.cause())
         assert event is not None
-        if isinstance(event, ContractActivated):
-            self.apply([event])
-            return
         stands = self.state.allocations[contract.allocation_id]
+        if isinstance(event, ContractActivated):
+            activated = allocations.activate_if_due(stands, ContractState.ACTIVE, event.cause)
+            self.apply([event] if activated is None else [event, activated])
+            return
         pool, calendar = self.state.pools[contract.pool_id], self.state.calendar(contract.pool_id)
         self.apply(reservation.end(contract, pool, calendar, stands, event, "", PROMISES, Cause(self.now, self.now)))
+
+    @precondition(lambda self: any(contract.live for contract in self.state.contracts.values()))
+    @rule(data=st.data(), endpoint=st.sampled_from(["", "10.0.0.7:7000"]), fails=st.booleans())
+    def peer_or_fail(self, data: st.DataObject, endpoint: str, fails: bool) -> None:
+        live = sorted(key for key, contract in self.state.contracts.items() if contract.live)
+        contract = self.state.contracts[data.draw(st.sampled_from(live))]
+        stands = self.state.allocations[contract.allocation_id]
+        if fails:
+            failed = allocations.fail(stands, "no fabric", self.cause())
+            self.apply([] if failed is None else [failed])
+            return
+        peered = allocations.peer(stands, Peering(BUYER, "embedded", endpoint), self.cause())
+        if peered is not None:
+            after_it = allocations.evolve(stands, peered)
+            activated = allocations.activate_if_due(after_it, contract.state, self.cause())
+            self.apply([peered] if activated is None else [peered, activated])
 
     @rule(key=st.sampled_from(POOLS), millicores=cpus, devices=st.integers(0, 3))
     def change_capacity(self, key: str, millicores: int, devices: int) -> None:
@@ -258,6 +276,13 @@ class StateMachine(RuleBasedStateMachine):
         assert {
             each.contract_id for each in self.state.allocations.values() if each.state is not AllocationState.RELEASED
         } == live.keys()
+
+    @invariant()
+    def what_is_peered_is_active_while_its_contract_is(self) -> None:
+        for each in self.state.allocations.values():
+            if each.state in (AllocationState.INACTIVE, AllocationState.ACTIVE):
+                active = self.state.contracts[each.contract_id].state is ContractState.ACTIVE
+                assert (each.state is AllocationState.ACTIVE) == (active and each.peered is not None)
 
     @invariant()
     def nothing_is_oversold(self) -> None:

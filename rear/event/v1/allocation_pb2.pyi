@@ -95,7 +95,7 @@ Global___AllocationCreated: _TypeAlias = AllocationCreated  # noqa: Y015
 
 @_typing.final
 class AllocationPeered(_message.Message):
-    """The consumer has the provider's offer of resources: the allocation becomes active when its contract does."""
+    """A fabric carries the allocation, as the provider offered it: it becomes active when its contract does."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -125,7 +125,7 @@ Global___AllocationPeered: _TypeAlias = AllocationPeered  # noqa: Y015
 
 @_typing.final
 class AllocationActivated(_message.Message):
-    """An allocation became active."""
+    """An allocation became active: it is peered, and its contract is active."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -142,7 +142,7 @@ Global___AllocationActivated: _TypeAlias = AllocationActivated  # noqa: Y015
 
 @_typing.final
 class AllocationFailed(_message.Message):
-    """The fabric could not carry an allocation's peering."""
+    """No fabric can carry the allocation. It stands for what is held until its contract ends."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

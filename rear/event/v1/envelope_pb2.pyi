@@ -50,6 +50,9 @@ class Envelope(_message.Message):
     CONTRACT_COMPLETED_FIELD_NUMBER: _builtins.int
     ALLOCATION_CREATED_FIELD_NUMBER: _builtins.int
     ALLOCATION_RELEASED_FIELD_NUMBER: _builtins.int
+    ALLOCATION_PEERED_FIELD_NUMBER: _builtins.int
+    ALLOCATION_ACTIVATED_FIELD_NUMBER: _builtins.int
+    ALLOCATION_FAILED_FIELD_NUMBER: _builtins.int
     LEDGER_OPENED_FIELD_NUMBER: _builtins.int
     WRITER_CHANGED_FIELD_NUMBER: _builtins.int
     LOSS_ACCEPTED_FIELD_NUMBER: _builtins.int
@@ -132,6 +135,18 @@ class Envelope(_message.Message):
         """An allocation was released."""
 
     @_builtins.property
+    def allocation_peered(self) -> _allocation_pb2.AllocationPeered:
+        """A fabric carries an allocation."""
+
+    @_builtins.property
+    def allocation_activated(self) -> _allocation_pb2.AllocationActivated:
+        """An allocation became active."""
+
+    @_builtins.property
+    def allocation_failed(self) -> _allocation_pb2.AllocationFailed:
+        """No fabric can carry an allocation."""
+
+    @_builtins.property
     def ledger_opened(self) -> _service_pb2.LedgerOpened:
         """The ledger was opened."""
 
@@ -169,15 +184,18 @@ class Envelope(_message.Message):
         contract_completed: _contract_pb2.ContractCompleted | None = ...,
         allocation_created: _allocation_pb2.AllocationCreated | None = ...,
         allocation_released: _allocation_pb2.AllocationReleased | None = ...,
+        allocation_peered: _allocation_pb2.AllocationPeered | None = ...,
+        allocation_activated: _allocation_pb2.AllocationActivated | None = ...,
+        allocation_failed: _allocation_pb2.AllocationFailed | None = ...,
         ledger_opened: _service_pb2.LedgerOpened | None = ...,
         writer_changed: _service_pb2.WriterChanged | None = ...,
         loss_accepted: _service_pb2.LossAccepted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["allocation_created", b"allocation_created", "allocation_released", b"allocation_released", "body", b"body", "capacity_changed", b"capacity_changed", "contract_activated", b"contract_activated", "contract_cancelled", b"contract_cancelled", "contract_completed", b"contract_completed", "contract_expired", b"contract_expired", "contract_purchased", b"contract_purchased", "contract_reserved", b"contract_reserved", "hold_released", b"hold_released", "ledger_opened", b"ledger_opened", "loss_accepted", b"loss_accepted", "pool_registered", b"pool_registered", "pool_reserved", b"pool_reserved", "pool_retired", b"pool_retired", "pool_terms_changed", b"pool_terms_changed", "recorded_time", b"recorded_time", "time", b"time", "writer_changed", b"writer_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allocation_activated", b"allocation_activated", "allocation_created", b"allocation_created", "allocation_failed", b"allocation_failed", "allocation_peered", b"allocation_peered", "allocation_released", b"allocation_released", "body", b"body", "capacity_changed", b"capacity_changed", "contract_activated", b"contract_activated", "contract_cancelled", b"contract_cancelled", "contract_completed", b"contract_completed", "contract_expired", b"contract_expired", "contract_purchased", b"contract_purchased", "contract_reserved", b"contract_reserved", "hold_released", b"hold_released", "ledger_opened", b"ledger_opened", "loss_accepted", b"loss_accepted", "pool_registered", b"pool_registered", "pool_reserved", b"pool_reserved", "pool_retired", b"pool_retired", "pool_terms_changed", b"pool_terms_changed", "recorded_time", b"recorded_time", "time", b"time", "writer_changed", b"writer_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_version", b"aggregate_version", "allocation_created", b"allocation_created", "allocation_released", b"allocation_released", "body", b"body", "caller", b"caller", "capacity_changed", b"capacity_changed", "contract_activated", b"contract_activated", "contract_cancelled", b"contract_cancelled", "contract_completed", b"contract_completed", "contract_expired", b"contract_expired", "contract_purchased", b"contract_purchased", "contract_reserved", b"contract_reserved", "hold_released", b"hold_released", "id", b"id", "ledger_opened", b"ledger_opened", "loss_accepted", b"loss_accepted", "pool_registered", b"pool_registered", "pool_reserved", b"pool_reserved", "pool_retired", b"pool_retired", "pool_terms_changed", b"pool_terms_changed", "recorded_time", b"recorded_time", "request_id", b"request_id", "schema_version", b"schema_version", "source", b"source", "subject", b"subject", "time", b"time", "writer_changed", b"writer_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_version", b"aggregate_version", "allocation_activated", b"allocation_activated", "allocation_created", b"allocation_created", "allocation_failed", b"allocation_failed", "allocation_peered", b"allocation_peered", "allocation_released", b"allocation_released", "body", b"body", "caller", b"caller", "capacity_changed", b"capacity_changed", "contract_activated", b"contract_activated", "contract_cancelled", b"contract_cancelled", "contract_completed", b"contract_completed", "contract_expired", b"contract_expired", "contract_purchased", b"contract_purchased", "contract_reserved", b"contract_reserved", "hold_released", b"hold_released", "id", b"id", "ledger_opened", b"ledger_opened", "loss_accepted", b"loss_accepted", "pool_registered", b"pool_registered", "pool_reserved", b"pool_reserved", "pool_retired", b"pool_retired", "pool_terms_changed", b"pool_terms_changed", "recorded_time", b"recorded_time", "request_id", b"request_id", "schema_version", b"schema_version", "source", b"source", "subject", b"subject", "time", b"time", "writer_changed", b"writer_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["pool_registered", "pool_terms_changed", "capacity_changed", "pool_reserved", "hold_released", "pool_retired", "contract_reserved", "contract_purchased", "contract_activated", "contract_cancelled", "contract_expired", "contract_completed", "allocation_created", "allocation_released", "ledger_opened", "writer_changed", "loss_accepted"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["pool_registered", "pool_terms_changed", "capacity_changed", "pool_reserved", "hold_released", "pool_retired", "contract_reserved", "contract_purchased", "contract_activated", "contract_cancelled", "contract_expired", "contract_completed", "allocation_created", "allocation_released", "allocation_peered", "allocation_activated", "allocation_failed", "ledger_opened", "writer_changed", "loss_accepted"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 

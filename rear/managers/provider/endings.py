@@ -1,9 +1,10 @@
-"""What ends a contract, with all that follows from it: its hold and its allocation are released."""
+"""What time does to a contract and what ends it, with all that follows from it for its hold and its allocation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rear.domain import allocation as allocations
 from rear.domain import contract as contracts
 from rear.domain import reservation
 from rear.domain.contract import Contract
@@ -19,7 +20,9 @@ def by_time(provider: Provider, contract: Contract, now: Instant) -> Sequence[An
     if event is None:
         return ()
     if isinstance(event, ContractActivated):
-        return (event,)
+        stands = provider.state.allocations[contract.allocation_id]
+        activated = allocations.activate_if_due(stands, ContractState.ACTIVE, event.cause)
+        return (event,) if activated is None else (event, activated)
     return ended(provider, contract, event, event.reason, Cause(now, now))
 
 
