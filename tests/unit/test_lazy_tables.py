@@ -249,7 +249,7 @@ def test_tables_that_are_written_from_a_state_that_is_read_late_are_those_of_a_r
 
 
 def test_a_start_reads_no_contract_and_no_hold_before_it_is_asked_for() -> None:
-    history = History(Random(8))
+    history = History(Random(9))
     with new_tables() as tables:
         tables.write(history.go_on(20), history.state.service)
         loaded = tables.load()
