@@ -56,12 +56,14 @@ from rear.domain.flavour import (
     VmFacts,
 )
 from rear.domain.hold import Hold, HoldKind
+from rear.domain.intent import Agreement, Component, Constraints, Intent, Objective, Port, Workload
 from rear.domain.lifecycle import ContractState
 from rear.domain.pool import Pool
 from rear.domain.price import Money, Price, PriceComponent
 from rear.domain.quantities import CORE_KINDS, Quantities
+from rear.domain.selector import LocationFilter, TextFilter, Vicinity
 from rear.domain.units import MILLIS_PER_UNIT, Unit, UnitRequest, UnitShare, attributes
-from rear.domain.window import FOREVER, SECOND, Duration, Instant, Window
+from rear.domain.window import FOREVER, SECOND, AskedWindow, Duration, Instant, Window
 
 INT32: Final = st.integers(-(2**31), 2**31 - 1)
 INT64: Final = st.integers(-(2**63), 2**63 - 1)
@@ -126,6 +128,39 @@ terms: Final = st.builds(
 )
 offers: Final = st.builds(Offer, texts, texts, quantities, shares, instants)
 holds: Final = st.builds(Hold, texts, st.sampled_from(HoldKind), windows, quantities, shares)
+
+asked_windows: Final = st.builds(AskedWindow, st.none() | instants, st.none() | instants, st.none() | durations)
+text_tuples: Final = st.lists(texts, max_size=2).map(tuple)
+text_filters: Final = st.none() | st.builds(TextFilter, st.none() | texts, st.frozensets(texts, max_size=2))
+constraints: Final = st.builds(
+    Constraints,
+    text_tuples,
+    text_tuples,
+    st.none()
+    | st.builds(LocationFilter, text_filters, text_filters, st.none() | st.builds(Vicinity, coordinates, INT64)),
+    st.none() | moneys,
+    st.none() | durations,
+    text_tuples,
+    descriptions,
+)
+workloads: Final = st.builds(
+    Workload, text_tuples, descriptions, st.lists(st.builds(Port, texts, INT32), max_size=2).map(tuple)
+)
+components: Final = st.builds(
+    Component,
+    name=texts,
+    partition=demands,
+    workload=workloads,
+    minimum=quantities,
+    constraints=constraints,
+    window=asked_windows,
+    latest_start=st.none() | instants,
+    objective=st.sampled_from(Objective),
+    depends_on=text_tuples,
+)
+intents: Final = st.builds(
+    Intent, texts, st.lists(components, max_size=3).map(tuple), st.sampled_from(Agreement), INT32
+)
 
 causes: Final = st.builds(Cause, instants, instants, texts, texts)
 every: Final = {"originator_id": tokens, "originator_version": COUNTS, "cause": causes}

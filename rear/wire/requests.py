@@ -48,7 +48,7 @@ def partition_from(message: Partition | None, parent: str) -> Demand:
         raise InvalidField(parent, "is required")
     asked = message.quantities if message.HasField("quantities") else None
     return Demand(
-        NOTHING if asked is None else _quantities_from(asked, f"{parent}.quantities"),
+        NOTHING if asked is None else quantities_from(asked, f"{parent}.quantities"),
         tuple([read_unit_request(request) for request in message.units]),
     )
 
@@ -135,7 +135,8 @@ def shown(text: str) -> str:
     return text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}…"
 
 
-def _quantities_from(message: QuantitiesMessage, parent: str) -> Quantities:
+def quantities_from(message: QuantitiesMessage, parent: str) -> Quantities:
+    """The kinds that are set. Raises InvalidField for an extended kind that has no proper name."""
     if message.extended:
         check_extended_kinds(message.extended, parent)
     return read_quantities(message)

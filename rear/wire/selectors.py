@@ -65,7 +65,7 @@ def selector_from(message: selector_pb2.Selector | None, parent: str = "selector
         window=window_from(message.window if has("window") else None, f"{parent}.window"),
         architecture=_text(message.architecture) if has("architecture") else None,
         gpu_model=_text(message.gpu_model) if has("gpu_model") else None,
-        location=_location(message.location, f"{parent}.location") if has("location") else None,
+        location=location_from(message.location, f"{parent}.location") if has("location") else None,
         max_price=money_from(message.max_price if has("max_price") else None, f"{parent}.max_price"),
         max_latency=_latency(message, f"{parent}.max_latency"),
         security_standards=_set(message.security_standards) if has("security_standards") else None,
@@ -95,6 +95,36 @@ def _quantities(message: selector_pb2.QuantityFilters, parent: str) -> tuple[tup
     return tuple([(kind, _number(asked[kind], field_of(kind, parent))) for kind in sorted(asked)])
 
 
+def write_location(message: selector_pb2.LocationFilter, place: LocationFilter) -> None:
+    """A filter on a place; one that sets nothing is a message too."""
+    message.SetInParent()
+    if place.country is not None:
+        write_text(message.country, place.country)
+    if place.city is not None:
+        write_text(message.city, place.city)
+    if (circle := place.vicinity) is not None:
+        message.vicinity.centre.latitude, message.vicinity.centre.longitude = circle.centre
+        message.vicinity.radius_metres = circle.radius_metres
+
+
+def read_location(message: selector_pb2.LocationFilter) -> LocationFilter:
+    """What `write_location` wrote."""
+    circle = message.vicinity if message.HasField("vicinity") else None
+    return LocationFilter(
+        _text(message.country) if message.HasField("country") else None,
+        _text(message.city) if message.HasField("city") else None,
+        None if circle is None else Vicinity((circle.centre.latitude, circle.centre.longitude), circle.radius_metres),
+    )
+
+
+def write_text(message: selector_pb2.StringFilter, wanted: TextFilter) -> None:
+    """A filter on a text, its choices sorted; one that sets nothing is a message too."""
+    message.SetInParent()
+    if wanted.exact is not None:
+        message.exact = wanted.exact
+    message.any_of.extend(sorted(wanted.any_of))
+
+
 def _number(message: selector_pb2.Int64Filter, field: str) -> NumberFilter:
     least = message.min if message.HasField("min") else None
     most = message.max if message.HasField("max") else None
@@ -119,7 +149,8 @@ def _latency(message: selector_pb2.Selector, field: str) -> Duration | None:
     return longest
 
 
-def _location(message: selector_pb2.LocationFilter, parent: str) -> LocationFilter:
+def location_from(message: selector_pb2.LocationFilter, parent: str) -> LocationFilter:
+    """A filter on a place. Raises InvalidField for a circle that is on no earth."""
     return LocationFilter(
         _text(message.country) if message.HasField("country") else None,
         _text(message.city) if message.HasField("city") else None,
