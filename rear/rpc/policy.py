@@ -17,6 +17,7 @@ class Permission(StrEnum):
     LIST = "list"
     RESERVE = "reserve"
     RELAY = "relay"
+    SUBMIT = "submit"
     AUDIT = "audit"
     ADMINISTER = "administer"
 
@@ -32,6 +33,12 @@ REQUIRED: Final[Mapping[str, frozenset[Permission]]] = {
     "/rear.v1.ContractService/CancelContract": frozenset({Permission.RESERVE, Permission.ADMINISTER}),
     "/rear.v1.ContractService/GetContract": frozenset({Permission.RESERVE, Permission.ADMINISTER}),
     "/rear.v1.ContractService/ListContracts": frozenset({Permission.RESERVE}),
+    "/rear.v1.FabricService/RequestResources": frozenset({Permission.RESERVE}),
+    "/rear.v1.FabricService/ReleaseResources": frozenset({Permission.RESERVE}),
+    "/rear.v1.IntentService/SubmitIntent": frozenset({Permission.SUBMIT}),
+    "/rear.v1.IntentService/GetServiceRequest": frozenset({Permission.SUBMIT, Permission.ADMINISTER}),
+    "/rear.v1.IntentService/WatchServiceRequest": frozenset({Permission.SUBMIT, Permission.ADMINISTER}),
+    "/rear.v1.IntentService/CancelServiceRequest": frozenset({Permission.SUBMIT, Permission.ADMINISTER}),
     "/rear.v1.AuditService/ReadEvents": frozenset({Permission.AUDIT}),
     "/grpc.health.v1.Health/Check": NOBODY_IN_PARTICULAR,
     "/grpc.health.v1.Health/Watch": NOBODY_IN_PARTICULAR,

@@ -73,6 +73,9 @@ EXPECTED: Final[Mapping[str, tuple[Answer, Answer, Answer, Answer, Answer]]] = {
 }
 """For those who have an identity. What concerns a contract concerns one of alice's."""
 
+NOT_SERVED: Final = ("/rear.v1.FabricService/", "/rear.v1.IntentService/")
+"""What has rows already, and is not served by a node."""
+
 KNOWN: Final = ("a guest", "another buyer", "the owner", "an auditor", "an administrator")
 
 TURNED_AWAY: Final[Mapping[str, Answer]] = {
@@ -206,7 +209,7 @@ def secure(node: NodeProcess, files: TlsFiles, policy: str = "") -> None:
 
 
 def test_the_table_has_every_rpc_that_the_node_serves(world: World) -> None:
-    assert {f"/{method}" for method in EXPECTED} == set(REQUIRED)
+    assert {f"/{method}" for method in EXPECTED} == {method for method in REQUIRED if not method.startswith(NOT_SERVED)}
     with world.channel("an auditor") as channel:
         request = reflection_pb2.ServerReflectionRequest(list_services="")
         _, answer, _ = ask(channel, "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", request)
