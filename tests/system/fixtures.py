@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from tests.system.node_process import NodeProcess, PoolEntry
 
-__all__ = ["new_node", "new_shared_node", "pytest_runtest_makereport"]
+__all__ = ["new_node", "new_shared_node", "pytest_runtest_makereport", "seed"]
 
 LIVING: Final[list[NodeProcess]] = []
 """Nodes of the test that runs, and those that its module shares."""
@@ -44,6 +46,14 @@ def new_shared_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewNod
     """The same, for nodes that end with the module."""
     with ExitStack() as stack:
         yield _factory(stack, tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture
+def seed() -> str:
+    """Of all that a test leaves to chance; $REAR_SEED repeats a run as far as the machine's own timing allows."""
+    seed = os.environ.get("REAR_SEED") or str(random.SystemRandom().getrandbits(32))
+    print(f"REAR_SEED={seed}")
+    return seed
 
 
 @pytest.hookimpl(wrapper=True)

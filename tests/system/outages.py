@@ -23,9 +23,12 @@ from tests.checker.history import Refusal, Unknown
 from tests.system.asking import reserve
 from tests.system.evidence import agreeing, digests
 from tests.system.load import History
-from tests.system.node_process import NodeProcess, fixed_port
+from tests.system.node_process import NodeProcess, fixed_port, pool
 from tests.waiting import eventually
 
+POOLS: Final = (pool("a", cpu=20), pool("b", cpu=20), pool("spare", cpu=100))
+FLAVOURS: Final = {"a-1": False, "b-1": False}
+"""What is bought while a fault lasts: pools that fill up, and one in reserve."""
 LASTING: Final = float(os.environ.get("REAR_OUTAGE", "4"))
 """Seconds that a fault lasts; `make soak` asks for a minute."""
 LONG: Final = LASTING > 30

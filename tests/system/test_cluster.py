@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import random
 import time
 from pathlib import Path
 from typing import Final
-
-import pytest
 
 from rear.ledger.store import stream_name
 from rear.rpc.client import Client
@@ -25,13 +22,6 @@ ROUNDS: Final = int(os.environ.get("REAR_ROUNDS", "1"))
 FLAVOURS: Final = {"a-1": False, "b-1": False, "gpu-1": True}
 AWAY_AT_MOST: Final = 25.0
 """Seconds from a leader's death to the next answer: the servers take up to 10 to agree on another."""
-
-
-@pytest.fixture
-def seed() -> str:
-    seed = os.environ.get("REAR_SEED") or str(random.SystemRandom().getrandbits(32))
-    print(f"REAR_SEED={seed}")
-    return seed
 
 
 async def test_leaders_that_are_killed_under_load_lose_nothing_and_double_nothing(

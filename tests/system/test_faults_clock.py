@@ -14,11 +14,9 @@ from tests.checker import RecordingClient
 from tests.system.asking import COMPLETED, EXPIRED, RESERVED, get, has_state, in_seconds, reserve
 from tests.system.fixtures import NewNode
 from tests.system.load import buyers
-from tests.system.node_process import NodeProcess, fixed_port, pool
-from tests.system.outages import answers_more, logged, until_serving, whole_again
+from tests.system.node_process import NodeProcess, fixed_port
+from tests.system.outages import FLAVOURS, POOLS, answers_more, logged, until_serving, whole_again
 
-POOLS: Final = (pool("a", cpu=20), pool("b", cpu=20), pool("spare", cpu=100))
-FLAVOURS: Final = {"a-1": False, "b-1": False}
 HOUR: Final = 3_600.0
 SEEN_WITHIN: Final = 4.0
 """Seconds until health follows the clock."""

@@ -16,9 +16,11 @@ import pytest
 
 from tests.system.fixtures import NewNode
 from tests.system.load import buyers
-from tests.system.node_process import fixed_port, pool
+from tests.system.node_process import fixed_port
 from tests.system.outages import (
+    FLAVOURS,
     LASTING,
+    POOLS,
     answers_in_time,
     answers_more,
     check_stands_still,
@@ -28,8 +30,6 @@ from tests.system.outages import (
     whole_again,
 )
 
-POOLS: Final = (pool("a", cpu=20), pool("b", cpu=20), pool("spare", cpu=100))
-FLAVOURS: Final = {"a-1": False, "b-1": False}
 DISK: Final = 160 << 20
 FILLS: Final = int(os.environ.get("REAR_FILLS", "1"))
 """How often it fills up; each time somewhere else in what the node does."""

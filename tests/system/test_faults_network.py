@@ -21,10 +21,12 @@ from tests.system.asking import reserve
 from tests.system.evidence import Ledger
 from tests.system.fixtures import NewNode
 from tests.system.load import buyers
-from tests.system.node_process import fixed_port, pool
+from tests.system.node_process import fixed_port
 from tests.system.outages import (
+    FLAVOURS,
     LASTING,
     LONG,
+    POOLS,
     answers_in_time,
     answers_more,
     check_stands_still,
@@ -37,8 +39,6 @@ from tests.system.outages import (
 from tests.system.relay import Relay, Way
 from tests.waiting import eventually
 
-POOLS: Final = (pool("a", cpu=20), pool("b", cpu=20), pool("spare", cpu=100))
-FLAVOURS: Final = {"a-1": False, "b-1": False}
 NOTICED_WITHIN: Final = 6.0
 """Seconds until a service knows that its connection to the ledger's server is dead, though nobody said so."""
 GONE_WITHIN: Final = 60.0

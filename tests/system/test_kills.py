@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import random
 from pathlib import Path
 from typing import Final
 
@@ -30,14 +28,6 @@ from tests.waiting import eventually
 
 POOLS: Final = (pool("a", cpu=20), pool("b", cpu=20), pool("gpu", cpu=40, gpus=4))
 FLAVOURS: Final = {"a-1": False, "b-1": False, "gpu-1": True}
-
-
-@pytest.fixture
-def seed() -> str:
-    """Of all that a test leaves to chance; $REAR_SEED repeats a run as far as the machine's own timing allows."""
-    seed = os.environ.get("REAR_SEED") or str(random.SystemRandom().getrandbits(32))
-    print(f"REAR_SEED={seed}")
-    return seed
 
 
 @pytest.fixture

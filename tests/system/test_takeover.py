@@ -37,13 +37,6 @@ FLAVOURS: Final = {"a-1": False, "b-1": False, "gpu-1": True}
 
 
 @pytest.fixture
-def seed() -> str:
-    seed = os.environ.get("REAR_SEED") or str(random.SystemRandom().getrandbits(32))
-    print(f"REAR_SEED={seed}")
-    return seed
-
-
-@pytest.fixture
 def nats(tmp_path: Path) -> Iterator[NatsCluster]:
     with NatsCluster(tmp_path / "servers") as servers:
         yield servers
