@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
 MAX_TEXT: Final = 256
+
+Signature = tuple[tuple[int, int, int, int], ...]
+"""Device, inode, size and time of each file."""
 
 
 class DocumentError(Exception):
@@ -26,6 +30,15 @@ class DocumentError(Exception):
 
 class TextError(ValueError):
     """A text that is not what is asked for; the message says what would be."""
+
+
+def signature(*paths: Path) -> Signature | None:
+    """What files are, as far as can be told without reading them; None while one of them is not there."""
+    try:
+        found = [os.stat(path) for path in paths]
+    except OSError:
+        return None
+    return tuple((one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in found)
 
 
 def quoted(text: str) -> str:

@@ -9,14 +9,13 @@ grants:
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from rear.documents import DocumentError, TextError, quoted, read_text
+from rear.documents import DocumentError, TextError, quoted, read_text, signature
 from rear.rpc.policy import Grant, Permission, Policy
 from rear.rpc.spiffe import NoIdentity, check_identity
 from rear.yaml_tree import Value, parse_document
@@ -26,8 +25,6 @@ log = structlog.get_logger(__name__)
 MOST_BYTES: Final = 256 * 1024
 
 _WILDCARD: Final = re.compile(r"spiffe://(?:[a-z0-9._-]+/(?:[A-Za-z0-9._-]+/)?)?\*")
-
-Signature = tuple[int, int, int, int]
 
 
 def read_policy(path: Path) -> Policy:
@@ -47,17 +44,17 @@ class WatchedPolicy:
     def __init__(self, path: Path) -> None:
         """Reads it for the first time. Raises DocumentError."""
         self.path = path
-        self._signature = _signature(path)
+        self._signature = signature(path)
         self.policy = read_policy(path)
         self.trouble: str | None = None
         """Why the file as it is now cannot be used; None while it can."""
 
     def look(self) -> None:
         """Reads the file again if it has changed."""
-        signature = _signature(self.path)
-        if signature == self._signature and self.trouble is None:
+        found = signature(self.path)
+        if found == self._signature and self.trouble is None:
             return
-        self._signature = signature
+        self._signature = found
         try:
             self.policy = read_policy(self.path)
         except DocumentError as error:
@@ -104,11 +101,3 @@ def _who(text: str) -> str:
             "as in spiffe://campus.example/* or spiffe://campus.example/buyer/*"
         )
     return text
-
-
-def _signature(path: Path) -> Signature | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

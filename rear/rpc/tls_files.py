@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
+from rear.documents import Signature, signature
 from rear.rpc.spiffe import NoIdentity, sole_identity
 
 log = structlog.get_logger(__name__)
@@ -32,9 +32,6 @@ TRY_AGAIN_AFTER: Final = 1.0
 
 UNREADABLE: Final = (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 """What cryptography raises for extensions that are not as they should be."""
-
-Signature = tuple[tuple[int, int, int, int], ...]
-"""Device, inode, size and time of each file."""
 
 
 class TlsError(Exception):
@@ -155,14 +152,14 @@ class WatchedMaterial:
     def current(self) -> Material:
         """The newest usable material: the same object for as long as nothing has changed."""
         with self._lock:
-            signature = _signature(self.files)
-            if signature != self._signature or (self.trouble is not None and self._clock() >= self._try_again):
-                self._read_again(signature)
+            found = _signature(self.files)
+            if found != self._signature or (self.trouble is not None and self._clock() >= self._try_again):
+                self._read_again(found)
             return self._material
 
-    def _read_again(self, signature: Signature | None) -> None:
+    def _read_again(self, found: Signature | None) -> None:
         # Remembered before the files are read: what is still being written has another signature afterwards.
-        self._signature = signature
+        self._signature = found
         try:
             material = self._checked()
         except TlsError as error:
@@ -192,12 +189,7 @@ class WatchedMaterial:
 
 
 def _signature(files: TlsFiles) -> Signature | None:
-    """None while one of the files is not there."""
-    try:
-        found = [os.stat(path) for path in (files.cert, files.key, files.ca)]
-    except OSError:
-        return None
-    return tuple((one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in found)
+    return signature(files.cert, files.key, files.ca)
 
 
 def _read(path: Path) -> bytes:
