@@ -23,7 +23,7 @@ from nodes.settings import NodeSettings
 from nodes.tenure import Tenure
 from rear import failpoints
 from rear.command import failures
-from rear.command.addresses import is_loopback, read_address
+from rear.command.addresses import listening_address
 from rear.command.logs import configure
 from rear.command.output import progress_bar
 from rear.command.settings import settings as chosen
@@ -223,14 +223,11 @@ def _security(policy: Path | None) -> SecuritySettings | None:
 
 
 def _address(listen: str, anywhere: bool) -> tuple[str, int]:
-    host, port = read_address(listen, "--listen")
-    if not anywhere and not is_loopback(host):
-        raise click.BadParameter(
-            f"{host} is not loopback, and there is no TLS: everybody who reaches it could reserve; "
-            "give --tls-cert, --tls-key and --tls-ca, or add --insecure-any-address if that is wanted",
-            param_hint="--listen",
-        )
-    return host, port
+    beyond = (
+        "there is no TLS: everybody who reaches it could reserve; give --tls-cert, --tls-key and --tls-ca, or add "
+        "--insecure-any-address if that is wanted"
+    )
+    return listening_address(listen, "--listen", anywhere, beyond)
 
 
 def _read_inventory(inventory: Path | None, domain: str, every: int) -> Sequence[PoolSpec] | None:

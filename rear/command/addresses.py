@@ -15,6 +15,17 @@ def read_address(text: str, option: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def listening_address(text: str, option: str, anywhere: bool, beyond: str) -> tuple[str, int]:
+    """The host and port to listen on; `beyond` is what is said of one that is not loopback, unless `anywhere` is set.
+
+    Raises BadParameter, which names the option.
+    """
+    host, port = read_address(text, option)
+    if not anywhere and not is_loopback(host):
+        raise click.BadParameter(f"{host} is not loopback, and {beyond}", param_hint=option)
+    return host, port
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches it."""
     if host == "localhost":

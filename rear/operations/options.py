@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from rear import tracing
-from rear.command.addresses import is_loopback, read_address
+from rear.command.addresses import listening_address
 from rear.operations.watching import View
 
 
@@ -43,11 +43,8 @@ def view_options(command: Callable[..., None]) -> Callable[..., None]:
 def _address(ops: str | None, anywhere: bool) -> tuple[str, int] | None:
     if ops is None:
         return None
-    host, port = read_address(ops, "--ops")
-    if not anywhere and not is_loopback(host):
-        raise click.BadParameter(
-            f"{host} is not loopback, and the operations endpoint has no TLS: everybody who reaches it reads how the "
-            "node is; add --ops-any-address if that is wanted",
-            param_hint="--ops",
-        )
-    return host, port
+    beyond = (
+        "the operations endpoint has no TLS: everybody who reaches it reads how the node is; add --ops-any-address if "
+        "that is wanted"
+    )
+    return listening_address(ops, "--ops", anywhere, beyond)
