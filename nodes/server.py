@@ -15,6 +15,7 @@ from nodes.opening import Opening
 from nodes.settings import NodeSettings
 from nodes.tenure import CONDITIONS, SERVICES, Tenure
 from rear import failpoints
+from rear.background import end
 from rear.domain.refusals import TryAgain
 from rear.ledger.commit import Identity
 from rear.ledger.errors import LedgerError, LedgerUnavailable
@@ -105,9 +106,7 @@ class Node:
         self._gate.close("it is shutting down")
         self.readiness.become(Role.STOPPING)
         failpoints.reach("node.draining")
-        if self._life is not None:
-            self._life.cancel()
-            await asyncio.gather(self._life, return_exceptions=True)
+        await end(self._life)
         if self._tenure is not None:
             await self._tenure.rest()
         await self._server.stop(DRAIN)

@@ -17,6 +17,8 @@ from typing import Final, TypeVar
 
 import structlog
 
+from rear.background import end
+
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
@@ -128,9 +130,7 @@ class Readiness:
 
     async def stop(self) -> None:
         """Looks no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     def _serves(self) -> str | None:
         if self._role is Role.STARTING:

@@ -14,6 +14,7 @@ import nats.errors
 import structlog
 
 from rear import failpoints
+from rear.background import end
 from rear.ledger.client import LedgerClient, connect_options
 from rear.ledger.errors import LedgerUnavailable, NotLetIn, OutcomeUnknown
 
@@ -171,9 +172,7 @@ class Connection:
     async def close(self) -> None:
         """Disconnect. Whoever waits for an answer gets an error at once."""
         keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+        await end(keeper)
         self._why = "closed"
         self._tell()
 

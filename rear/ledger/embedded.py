@@ -17,6 +17,7 @@ from typing import Final, Self
 import structlog
 
 from rear import failpoints
+from rear.background import end
 from rear.ledger.connection import Endpoint
 from rear.ledger.errors import LedgerUnavailable
 from rear.ledger.lock import take_lock
@@ -132,9 +133,7 @@ class EmbeddedServer:
     async def stop(self) -> None:
         """End the server and free the store."""
         supervisor, self._supervisor = self._supervisor, None
-        if supervisor is not None:
-            supervisor.cancel()
-            await asyncio.gather(supervisor, return_exceptions=True)
+        await end(supervisor)
         await self._end_process()
         self._release_lock()
 

@@ -17,6 +17,7 @@ import nats.errors
 import structlog
 from nats.aio.msg import Msg
 
+from rear.background import end
 from rear.ledger.client import LedgerClient, NotConnected
 from rear.ledger.connection import Connection
 from rear.ledger.errors import LedgerError, LedgerUnavailable
@@ -76,9 +77,7 @@ class Heart:
 
     async def stop(self) -> None:
         """Beats no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _run(self) -> None:
         while True:
@@ -111,9 +110,7 @@ class Ears:
 
     async def stop(self) -> None:
         """Listens no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def _run(self) -> None:
         while True:

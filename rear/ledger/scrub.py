@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from rear.background import end
 from rear.ledger.chain import GENESIS, link
 from rear.ledger.errors import EventLost, LedgerError
 from rear.ledger.message import Stored
@@ -82,8 +83,7 @@ class Scrub:
         """Ends it; what it has done is kept."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)  # what it ended by was told as trouble
+            await end(task)  # what it ended by was told as trouble
             self._note(self.record)
 
     async def _run(self) -> None:

@@ -17,6 +17,7 @@ from typing import Final, TypeVar, cast
 import structlog
 
 from rear import failpoints
+from rear.background import end
 from rear.domain.events import AnyEvent
 from rear.domain.refusals import InvalidField, NotWriter, OutcomePending, TryAgain
 from rear.domain.state import State, Step
@@ -237,9 +238,7 @@ class Writer:
         except TimeoutError:
             log.warning("writer closed with commands under way", commands=len(self._queue) + len(self._in_flight))
         finally:  # also where the wait is cancelled: nothing may be written after this
-            if self._task is not None:
-                self._task.cancel()
-                await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)
             if self._anchoring is not None:  # its file must not be closed under it
                 await asyncio.wait([self._anchoring])
             self._fail_all(LedgerUnavailable("the service has shut down"))

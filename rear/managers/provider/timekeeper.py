@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from rear import failpoints
+from rear.background import end
 from rear.domain.refusals import TryAgain
 from rear.domain.window import SECOND, Duration, Instant, after
 from rear.ledger.commit import Decide, Decision, Outcome
@@ -80,9 +81,7 @@ class Timekeeper:
 
     async def stop(self) -> None:
         """Stops to follow them; what is due stays due."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     def _enqueue(self, key: str) -> asyncio.Future[Outcome[int]]:
         decided = self._provider.writer.enqueue(self._decision(key))

@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from rear.background import end
 from rear.managers.provider.provider import Provider
 from rear.projections.tables import TablesError
 
@@ -29,9 +30,7 @@ class Warming:
 
     async def stop(self) -> None:
         """Ends, done or not."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     async def run(self) -> None:
         """Goes through all pools that there are now."""
