@@ -34,7 +34,6 @@ REQUIRED: Final[Mapping[str, frozenset[Permission]]] = {
     "/rear.v1.ContractService/GetContract": frozenset({Permission.RESERVE, Permission.ADMINISTER}),
     "/rear.v1.ContractService/ListContracts": frozenset({Permission.RESERVE}),
     "/rear.v1.FabricService/RequestResources": frozenset({Permission.RESERVE}),
-    "/rear.v1.FabricService/ReleaseResources": frozenset({Permission.RESERVE}),
     "/rear.v1.IntentService/SubmitIntent": frozenset({Permission.SUBMIT}),
     "/rear.v1.IntentService/GetServiceRequest": frozenset({Permission.SUBMIT, Permission.ADMINISTER}),
     "/rear.v1.IntentService/WatchServiceRequest": frozenset({Permission.SUBMIT, Permission.ADMINISTER}),
