@@ -124,6 +124,12 @@ class PermissionDenied(Refusal):
     reason = "PERMISSION_DENIED"
 
 
+class RefusedElsewhere(Refusal):
+    """Another service said no for a reason that is not known here; it is in the metadata, under `reason`."""
+
+    reason = "REFUSED_ELSEWHERE"
+
+
 class TryAgain(Refusal):
     """Not now. Nothing was changed; the same request may be sent again after `retry_after`.
 

@@ -59,7 +59,7 @@ def write_terms(message: pool_pb2.PoolTerms | flavour_pb2.Flavour, terms: PoolTe
     owner.contact = terms.owner.contact
 
 
-def read_terms(message: pool_pb2.PoolTerms) -> PoolTerms:
+def read_terms(message: pool_pb2.PoolTerms | flavour_pb2.Flavour) -> PoolTerms:
     """What `write_terms` wrote. Raises KeyError for a type that this version does not know."""
     owner = message.owner
     return PoolTerms(

@@ -1,0 +1,47 @@
+"""What providers answered: to a question for flavours, and to a reservation that they refused."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rear.domain.counter_offer import CounterOffer
+from rear.domain.value import value
+from rear.domain.window import Duration
+
+OK: Final = 0
+"""`google.rpc.Code` of an answer."""
+
+
+@value
+class ProviderAnswer:
+    """How one provider answered a question for flavours (workflow 1, step 13).
+
+    `code` is a number of `google.rpc.Code`, and `message` says for people why it is not OK. `provider_id` is empty
+    where the provider did not say who it is. `flavours` counts those that were good enough to be used.
+    """
+
+    provider_id: str
+    endpoint: str
+    code: int
+    message: str
+    elapsed: Duration
+    flavours: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether it answered."""
+        return self.code == OK
+
+
+@value
+class HeardRefusal:
+    """A reservation that was refused, with what would have fitted where that was said.
+
+    `reason` is the stable one of `rear.v1.ErrorReason` without its prefix.
+    """
+
+    provider_id: str
+    flavour_id: str
+    reason: str
+    message: str
+    counter_offer: CounterOffer | None = None

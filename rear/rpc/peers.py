@@ -1,0 +1,112 @@
+"""Calls to other services, over connections that stay open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import grpc
+
+from rear.domain.candidate import Candidate, expected_window
+from rear.domain.window import Instant
+from rear.managers.consumer.peers import Listing, Question, Unanswered
+from rear.rpc.client import Client
+from rear.rpc.heard import UNTRUE, WRONG_SERVICE, in_domain
+from rear.rpc.refused import CallFailed, UntrueAnswer
+from rear.rpc.tls_files import TlsError, TlsFiles
+from rear.v1 import discovery_service_pb2, flavour_pb2
+from rear.wire.heard import Unusable, candidate_from
+from rear.wire.questions import FLAVOUR_ORDER_NUMBERS, write_selector
+
+PATIENCE: Final = 0.3
+"""Seconds within which a peer that is not there is asked again: one that restarts, or whose connection was lost."""
+
+
+class RpcPeers:
+    """`Peers` over gRPC: one client for each endpoint and provider. `close` ends them all."""
+
+    def __init__(self, tls: TlsFiles | None = None) -> None:
+        """`tls` is what the node itself is known by."""
+        self._tls = tls
+        self._clients: dict[tuple[str, str], Client] = {}
+
+    async def close(self) -> None:
+        """Ends all connections; calls under way are cancelled."""
+        clients, self._clients = list(self._clients.values()), {}
+        await asyncio.gather(*(client.close() for client in clients))
+
+    async def list_flavours(
+        self, endpoint: str, provider_id: str, question: Question, asked_at: Instant, *, deadline: float
+    ) -> Listing:
+        """LIST_FLAVOURS. Raises what `Peers` says."""
+        request = discovery_service_pb2.ListFlavoursRequest(
+            limit=question.limit, order=FLAVOUR_ORDER_NUMBERS[question.order]
+        )
+        write_selector(request.selector, question.selector)
+        with understood(endpoint, deadline):
+            async with asyncio.timeout(deadline):
+                response = await self.client(endpoint, provider_id).list_flavours(request)
+        return _listing(response, endpoint, provider_id, question, asked_at)
+
+    def client(self, endpoint: str, provider_id: str) -> Client:
+        """The client for a service, which may be shared by many. Raises TlsError."""
+        key = (endpoint, provider_id)
+        found = self._clients.get(key)
+        if found is None:
+            found = self._clients[key] = Client(
+                endpoint, patience=PATIENCE, tls=self._tls, provider_id=provider_id or None
+            )
+        return found
+
+
+@contextmanager
+def understood(endpoint: str, deadline: float) -> Iterator[None]:
+    """Calls in here raise the domain's refusals, and Unanswered."""
+    try:
+        yield
+    except TimeoutError:
+        code: int = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+        raise Unanswered(code, f"{endpoint} did not answer within {deadline:g} s") from None
+    except (CallFailed, UntrueAnswer, Unusable, TlsError) as error:
+        raise in_domain(error) from error
+
+
+def _listing(
+    response: discovery_service_pb2.ListFlavoursResponse,
+    endpoint: str,
+    provider_id: str,
+    question: Question,
+    asked_at: Instant,
+) -> Listing:
+    window = expected_window(question.selector.window, asked_at)
+    candidates: list[Candidate] = []
+    complaints: list[str] = []
+    for message in response.flavours[: question.limit]:
+        try:
+            candidates.append(candidate_from(message, window, asked_at, endpoint))
+        except Unusable as unusable:
+            complaints.append(str(unusable))
+    _check_who(response.flavours, endpoint, provider_id)
+    return Listing(
+        tuple(candidates),
+        len(complaints),
+        response.truncated or len(response.flavours) > question.limit,
+        complaints[0] if complaints else "",
+    )
+
+
+def _check_who(flavours: Sequence[flavour_pb2.ListedFlavour], endpoint: str, provider_id: str) -> None:
+    """A peer speaks for itself only. Raises Unanswered where what it offers is another's."""
+    said = {listed.flavour.provider_id for listed in flavours} | ({provider_id} if provider_id else set())
+    if len(said) <= 1:
+        return
+    others = sorted(said - {provider_id})
+    if provider_id:
+        code: int = grpc.StatusCode.UNAUTHENTICATED.value[0]
+        raise Unanswered(
+            code, f"{endpoint} should be {provider_id}, but offers what is of {others[0][:200]!r}", WRONG_SERVICE
+        )
+    code = grpc.StatusCode.INTERNAL.value[0]
+    raise Unanswered(code, f"{endpoint} offers what is of {len(others)} different providers", UNTRUE)
