@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from rear.domain.answers import HeardRefusal, ProviderAnswer
+from rear.domain.counter_offer import CounterOffer
 from rear.domain.demand import Demand
 from rear.domain.events import (
     AllocationActivated,
@@ -45,11 +47,29 @@ from rear.domain.flavour import (
     SensorFacts,
 )
 from rear.domain.hold import Hold, HoldKind
+from rear.domain.intent import Component, Constraints, Intent, Port, Workload
 from rear.domain.lifecycle import ContractState
 from rear.domain.price import Money, Price, PriceComponent
 from rear.domain.quantities import Quantities
+from rear.domain.request_events import (
+    CandidateChosen,
+    CandidateRefused,
+    ComponentEnded,
+    ComponentPlanned,
+    ComponentReady,
+    IntentAccepted,
+    OperationDeleted,
+    ProvidersAsked,
+    PurchaseDecided,
+    RequestCancelled,
+    RequestCompleted,
+    RequestFailed,
+    RequestReady,
+)
+from rear.domain.selector import LocationFilter, TextFilter
+from rear.domain.source import VirtualNodeSource
 from rear.domain.units import Unit, UnitRequest, UnitShare
-from rear.domain.window import HOUR, MILLISECOND, MINUTE, Duration, Instant, Window, after
+from rear.domain.window import HOUR, MILLISECOND, MINUTE, AskedWindow, Duration, Instant, Window, after
 
 SOURCE: Final = "spiffe://campus.example/node/n1"
 BUYER: Final = "spiffe://edge.example/node/n2"
@@ -120,6 +140,35 @@ PARTITION: Final = Demand(
 )
 HALF_GPU: Final = (UnitShare("gpu", "gpu-0", 500),)
 
+SERVICE_REQUEST: Final = "0c5c2f7e-94b1-5a0e-8f3b-6d2e7a1c9b40"
+WORKLOAD: Final = Workload(("/bin/shop", "--serve"), (("MODE", "fast"),), (Port("http", 8_080),))
+WEB: Final = Component("web", Demand(Quantities({"cpu_millicores": 2_000, "memory_bytes": 2**32})), WORKLOAD)
+STORE: Final = Component(
+    "store",
+    PARTITION,
+    WORKLOAD,
+    minimum=Quantities({"cpu_millicores": 2_000}),
+    constraints=Constraints(
+        architectures=("amd64",),
+        location=LocationFilter(country=TextFilter(exact="DE")),
+        max_price=Money("EUR", 2_500_000_000),
+        max_latency=Duration(20 * MILLISECOND),
+        tags=(("tier", "gold"),),
+    ),
+    window=AskedWindow(NOW, duration=HOUR),
+    latest_start=after(NOW, HOUR),
+    depends_on=("web",),
+)
+INTENT: Final = Intent("shop", (WEB, STORE), priority=3)
+COUNTER_OFFER: Final = CounterOffer(
+    f"{POOL}-2",
+    Demand(Quantities({"cpu_millicores": 3_000, "memory_bytes": 2**33})),
+    HOUR_FROM_NOW,
+    Window(after(NOW, HOUR), after(NOW, Duration(2 * HOUR))),
+    True,
+    LATER,
+)
+
 
 def expired(contract_id: str, reason: str = "it was not purchased in time") -> ContractExpired:
     return ContractExpired(contract_id, 2, BY_ITSELF, reason)
@@ -179,4 +228,42 @@ EVENTS: Final[tuple[AnyEvent, ...]] = (
     LedgerOpened("n1", 1, BY_ITSELF, "f4c7a5f0-5d3e-4f0e-9a43-2f6f2c8b7e10"),
     WriterChanged("n1", 2, BY_ITSELF, 7, "10.0.0.7:7000"),
     LossAccepted("n1", 3, ASKED, 4_711, "ab" * 32, 4_700, "the disk was replaced"),
+    IntentAccepted(SERVICE_REQUEST, 1, ASKED, INTENT, FINGERPRINT),
+    ComponentPlanned(
+        SERVICE_REQUEST,
+        2,
+        BY_ITSELF,
+        "web",
+        VirtualNodeSource(f"{CONTRACT}-consumer", HALF_GPU),
+        HOUR_FROM_NOW,
+    ),
+    ProvidersAsked(
+        SERVICE_REQUEST,
+        4,
+        BY_ITSELF,
+        "store",
+        (
+            ProviderAnswer(SOURCE, "10.0.0.7:7000", 0, "", Duration(3 * MILLISECOND), 2),
+            ProviderAnswer("", "10.0.0.8:7000", 4, "no answer within 2 s", Duration(2_000 * MILLISECOND)),
+        ),
+    ),
+    CandidateChosen(
+        SERVICE_REQUEST, 5, BY_ITSELF, "store", CONTRACT, SOURCE, f"{POOL}-1", 2, "the cheapest of 2 offers"
+    ),
+    CandidateRefused(
+        SERVICE_REQUEST,
+        6,
+        BY_ITSELF,
+        "store",
+        CONTRACT,
+        HeardRefusal(SOURCE, f"{POOL}-1", "CAPACITY_EXCEEDED", "pool machine-17 has not that much", COUNTER_OFFER),
+    ),
+    PurchaseDecided(SERVICE_REQUEST, 7, BY_ITSELF),
+    ComponentReady(SERVICE_REQUEST, 8, BY_ITSELF, "web"),
+    ComponentEnded(SERVICE_REQUEST, 9, BY_ITSELF, "web", "its window ended"),
+    RequestReady(SERVICE_REQUEST, 10, BY_ITSELF),
+    RequestFailed(SERVICE_REQUEST, 11, BY_ITSELF, "NOTHING_FITS", "nobody has what store needs"),
+    RequestCancelled(SERVICE_REQUEST, 11, ASKED, BUYER, "no longer needed", FINGERPRINT),
+    RequestCompleted(SERVICE_REQUEST, 11, BY_ITSELF),
+    OperationDeleted(SERVICE_REQUEST, 12, ASKED),
 )

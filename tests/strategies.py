@@ -10,6 +10,7 @@ from hypothesis.strategies import SearchStrategy
 from immutables import Map
 
 from rear.domain.allocation import Allocation, AllocationState, Peering
+from rear.domain.answers import HeardRefusal, ProviderAnswer
 from rear.domain.contract import Contract, Ending, VerbRequest
 from rear.domain.counter_offer import CounterOffer
 from rear.domain.demand import Demand
@@ -61,7 +62,23 @@ from rear.domain.lifecycle import ContractState
 from rear.domain.pool import Pool
 from rear.domain.price import Money, Price, PriceComponent
 from rear.domain.quantities import CORE_KINDS, Quantities
+from rear.domain.request_events import (
+    CandidateChosen,
+    CandidateRefused,
+    ComponentEnded,
+    ComponentPlanned,
+    ComponentReady,
+    IntentAccepted,
+    OperationDeleted,
+    ProvidersAsked,
+    PurchaseDecided,
+    RequestCancelled,
+    RequestCompleted,
+    RequestFailed,
+    RequestReady,
+)
 from rear.domain.selector import LocationFilter, TextFilter, Vicinity
+from rear.domain.source import Elsewhere, LocalSource, VirtualNodeSource
 from rear.domain.units import MILLIS_PER_UNIT, Unit, UnitRequest, UnitShare, attributes
 from rear.domain.window import FOREVER, SECOND, AskedWindow, Duration, Instant, Window
 
@@ -162,6 +179,21 @@ intents: Final = st.builds(
     Intent, texts, st.lists(components, max_size=3).map(tuple), st.sampled_from(Agreement), INT32
 )
 
+counter_offers: Final = st.builds(
+    CounterOffer,
+    texts,
+    st.none() | demands,
+    windows,
+    st.none() | windows,
+    st.booleans(),
+    instants,
+)
+provider_answers: Final = st.builds(ProviderAnswer, texts, texts, INT32, texts, durations, INT32)
+heard_refusals: Final = st.builds(HeardRefusal, texts, texts, texts, texts, st.none() | counter_offers)
+sources: Final = st.one_of(
+    st.builds(LocalSource, texts, texts), st.builds(VirtualNodeSource, texts, shares), st.builds(Elsewhere)
+)
+
 causes: Final = st.builds(Cause, instants, instants, texts, texts)
 every: Final = {"originator_id": tokens, "originator_version": COUNTS, "cause": causes}
 """What every event has."""
@@ -223,6 +255,30 @@ EVENTS: Final[Mapping[type[Event], SearchStrategy[AnyEvent]]] = {
         found_sequence=INT64,
         reason=texts,
     ),
+    IntentAccepted: st.builds(IntentAccepted, **every, intent=intents, fingerprint=hashes),
+    ComponentPlanned: st.builds(ComponentPlanned, **every, component=texts, source=sources, window=st.none() | windows),
+    ProvidersAsked: st.builds(
+        ProvidersAsked, **every, component=texts, answers=st.lists(provider_answers, max_size=3).map(tuple)
+    ),
+    CandidateChosen: st.builds(
+        CandidateChosen,
+        **every,
+        component=texts,
+        contract_id=texts,
+        provider_id=texts,
+        flavour_id=texts,
+        considered=INT32,
+        reason=texts,
+    ),
+    CandidateRefused: st.builds(CandidateRefused, **every, component=texts, contract_id=texts, refusal=heard_refusals),
+    PurchaseDecided: st.builds(PurchaseDecided, **every),
+    ComponentReady: st.builds(ComponentReady, **every, component=texts),
+    ComponentEnded: st.builds(ComponentEnded, **every, component=texts, reason=texts),
+    RequestReady: st.builds(RequestReady, **every),
+    RequestFailed: st.builds(RequestFailed, **every, reason=texts, message=texts),
+    RequestCancelled: st.builds(RequestCancelled, **every, actor=texts, reason=texts, fingerprint=hashes),
+    RequestCompleted: st.builds(RequestCompleted, **every),
+    OperationDeleted: st.builds(OperationDeleted, **every),
 }
 """One strategy for each class of event."""
 
@@ -276,13 +332,4 @@ allocations: Final = st.builds(
     state=st.sampled_from(AllocationState),
     updated_at=instants,
     peered=st.none() | st.builds(Peering, texts, texts, texts),
-)
-counter_offers: Final = st.builds(
-    CounterOffer,
-    texts,
-    st.none() | demands,
-    windows,
-    st.none() | windows,
-    st.booleans(),
-    instants,
 )

@@ -14,6 +14,7 @@ class AggregateType(Enum):
     POOL = "pool"
     CONTRACT = "contract"
     ALLOCATION = "allocation"
+    REQUEST = "request"
     SERVICE = "service"
 
 

@@ -17,6 +17,7 @@ from rear.domain.hold import Hold
 from rear.domain.lifecycle import ContractState
 from rear.domain.price import Money
 from rear.domain.quantities import Quantities
+from rear.domain.request_events import RequestEvent
 from rear.domain.units import Unit, UnitShare
 from rear.domain.value import value
 from rear.domain.window import Instant, Window
@@ -212,4 +213,4 @@ class LossAccepted(Event):
 
 ServiceEvent = LedgerOpened | WriterChanged | LossAccepted
 
-AnyEvent = PoolEvent | ContractEvent | AllocationEvent | ServiceEvent
+AnyEvent = PoolEvent | ContractEvent | AllocationEvent | ServiceEvent | RequestEvent

@@ -6,7 +6,7 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from rear.domain import allocation, contract, pool
+from rear.domain import allocation, contract, pool, service_request
 from rear.domain.allocation import Allocation
 from rear.domain.calendar import PoolCalendar
 from rear.domain.contract import Contract
@@ -30,10 +30,12 @@ from rear.domain.events import (
     WriterChanged,
 )
 from rear.domain.pool import Pool
+from rear.domain.request_events import OfRequest, OperationDeleted, RequestEvent
+from rear.domain.service_request import ForgottenRequest, ServiceRequest
 from rear.domain.value import value
 from rear.domain.window import Instant
 
-Aggregate = Pool | Contract | Allocation
+Aggregate = Pool | Contract | Allocation | ServiceRequest
 Value = TypeVar("Value")
 
 
@@ -53,7 +55,7 @@ class Step:
 
     event: AnyEvent
     before: Aggregate | Service | None
-    after: Aggregate | Service
+    after: Aggregate | Service | ForgottenRequest
     last_recorded: Instant
     calendar: PoolCalendar | None = None
 
@@ -74,6 +76,7 @@ class State:
     last_recorded: Instant = Instant(0)
     offers_changed: int = 0
     """Counts changes of pools' terms and capacities, and of which pools there are."""
+    requests: MutableMapping[str, ServiceRequest] = field(default_factory=dict)
     _calendars: dict[str, PoolCalendar] = field(default_factory=dict)
 
     def calendar(self, pool_id: str) -> PoolCalendar:
@@ -83,14 +86,17 @@ class State:
             calendar = self._calendars[pool_id] = self.pools[pool_id].calendar()
         return calendar
 
-    def forget(self, ended: Contract | Allocation) -> None:
-        """Drops a contract or an allocation that has ended. One that lives, or has moved on, stays.
+    def forget(self, ended: Contract | Allocation | ServiceRequest) -> None:
+        """Drops a contract, an allocation or a service request that has ended. One that lives, or has moved on, stays.
 
         Each goes by itself: a replay may stop for breath between the two events that end them.
         """
         if isinstance(ended, Contract):
             if not ended.live and self.contracts.get(ended.id) is ended:
                 del self.contracts[ended.id]
+        elif isinstance(ended, ServiceRequest):
+            if not ended.open and self.requests.get(ended.id) is ended:
+                del self.requests[ended.id]
         elif not ended.stands and self.allocations.get(ended.id) is ended:
             del self.allocations[ended.id]
 
@@ -118,6 +124,8 @@ class State:
                 _check_version(event, service)
                 self.service = evolve_service(service, event)
                 return Step(event, service, self.service, recorded)
+            case OfRequest():
+                return self._apply_to_request(event, recorded)
             case _:
                 known = self.contracts.get(key)
                 _check_version(event, known)
@@ -145,6 +153,8 @@ class State:
             case LedgerOpened() | WriterChanged() | LossAccepted():
                 assert isinstance(before, Service)
                 self.service = before
+            case OfRequest():
+                _put_back(self.requests, key, before if isinstance(before, ServiceRequest) else None)
             case _:
                 _put_back(self.contracts, key, before if isinstance(before, Contract) else None)
 
@@ -152,6 +162,15 @@ class State:
         before = self.allocations.get(event.originator_id)
         _check_version(event, before)
         after = self.allocations[event.originator_id] = allocation.evolve(before, event)
+        return Step(event, before, after, recorded)
+
+    def _apply_to_request(self, event: RequestEvent, recorded: Instant) -> Step:
+        before = self.requests.get(event.originator_id)
+        if before is None and isinstance(event, OperationDeleted):
+            # In a replay, of a request that has come to its end before. Who decides this anew has recalled it.
+            return Step(event, None, ForgottenRequest(event.originator_id, event.originator_version), recorded)
+        _check_version(event, before)
+        after = self.requests[event.originator_id] = service_request.evolve(before, event)
         return Step(event, before, after, recorded)
 
     def _apply_rare(self, event: PoolEvent, recorded: Instant) -> Step:

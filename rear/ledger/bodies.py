@@ -39,10 +39,35 @@ from rear.domain.events import (
     PoolTermsChanged,
     WriterChanged,
 )
+from rear.domain.request_events import (
+    CandidateChosen,
+    CandidateRefused,
+    ComponentEnded,
+    ComponentPlanned,
+    ComponentReady,
+    IntentAccepted,
+    OperationDeleted,
+    ProvidersAsked,
+    PurchaseDecided,
+    RequestCancelled,
+    RequestCompleted,
+    RequestFailed,
+    RequestReady,
+)
 from rear.event.v1 import envelope_pb2, pool_pb2
 from rear.wire.beginnings import read_created, read_reserved, write_created, write_reserved
 from rear.wire.flavours import read_offer, write_offer
 from rear.wire.holds import read_hold, write_hold
+from rear.wire.request_events import (
+    read_accepted,
+    read_asked,
+    read_candidate_refused,
+    read_planned,
+    write_accepted,
+    write_asked,
+    write_candidate_refused,
+    write_planned,
+)
 from rear.wire.terms import read_terms, write_terms
 from rear.wire.values import read_quantities, read_units, write_quantities, write_units
 
@@ -197,6 +222,29 @@ ROWS: Final = (
         "found_sequence",
         "reason",
     ),
+    _row(IntentAccepted, A.REQUEST, "intent_accepted", write_accepted, read_accepted),
+    _row(ComponentPlanned, A.REQUEST, "component_planned", write_planned, read_planned),
+    _row(ProvidersAsked, A.REQUEST, "providers_asked", write_asked, read_asked),
+    _plain(
+        CandidateChosen,
+        A.REQUEST,
+        "candidate_chosen",
+        "component",
+        "contract_id",
+        "provider_id",
+        "flavour_id",
+        "considered",
+        "reason",
+    ),
+    _row(CandidateRefused, A.REQUEST, "candidate_refused", write_candidate_refused, read_candidate_refused),
+    _plain(PurchaseDecided, A.REQUEST, "purchase_decided"),
+    _plain(ComponentReady, A.REQUEST, "component_ready", "component"),
+    _plain(ComponentEnded, A.REQUEST, "component_ended", "component", "reason"),
+    _plain(RequestReady, A.REQUEST, "request_ready"),
+    _plain(RequestFailed, A.REQUEST, "request_failed", "reason", "message"),
+    _plain(RequestCancelled, A.REQUEST, "request_cancelled", "actor", "reason", "fingerprint"),
+    _plain(RequestCompleted, A.REQUEST, "request_completed"),
+    _plain(OperationDeleted, A.REQUEST, "operation_deleted"),
 )
 """Every class of event, once."""
 

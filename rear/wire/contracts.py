@@ -9,7 +9,16 @@ from rear.domain.contract import Contract
 from rear.domain.counter_offer import CounterOffer
 from rear.domain.lifecycle import ContractState
 from rear.v1 import contract_pb2
-from rear.wire.values import write_instant, write_money, write_partition, write_shares, write_window
+from rear.wire.values import (
+    read_instant,
+    read_partition,
+    read_window,
+    write_instant,
+    write_money,
+    write_partition,
+    write_shares,
+    write_window,
+)
 
 CONTRACT_STATE_NUMBERS: Final[Mapping[ContractState, contract_pb2.ContractState.ValueType]] = {
     ContractState.RESERVED: contract_pb2.CONTRACT_STATE_RESERVED,
@@ -66,11 +75,30 @@ def write_contract(message: contract_pb2.Contract, contract: Contract, provider_
 
 def counter_offer_to_proto(offer: CounterOffer) -> contract_pb2.CounterOffer:
     """What would fit. What was not found stays absent."""
-    message = contract_pb2.CounterOffer(flavour_id=offer.flavour_id, exhaustive=offer.exhaustive)
+    message = contract_pb2.CounterOffer()
+    write_counter_offer(message, offer)
+    return message
+
+
+def read_counter_offer(message: contract_pb2.CounterOffer) -> CounterOffer:
+    """What `write_counter_offer` wrote."""
+    return CounterOffer(
+        message.flavour_id,
+        read_partition(message.most_in_window) if message.HasField("most_in_window") else None,
+        read_window(message.asked_window),
+        read_window(message.earliest_window) if message.HasField("earliest_window") else None,
+        message.exhaustive,
+        read_instant(message.as_of),
+    )
+
+
+def write_counter_offer(message: contract_pb2.CounterOffer, offer: CounterOffer) -> None:
+    """What would fit. What was not found stays absent."""
+    message.flavour_id = offer.flavour_id
+    message.exhaustive = offer.exhaustive
     if offer.most_in_window is not None:
         write_partition(message.most_in_window, offer.most_in_window)
     write_window(message.asked_window, offer.asked_window)
     if offer.earliest_window is not None:
         write_window(message.earliest_window, offer.earliest_window)
     write_instant(message.as_of, offer.as_of)
-    return message

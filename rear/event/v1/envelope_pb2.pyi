@@ -10,6 +10,7 @@ from rear.event.v1 import allocation_pb2 as _allocation_pb2
 from rear.event.v1 import contract_pb2 as _contract_pb2
 from rear.event.v1 import pool_pb2 as _pool_pb2
 from rear.event.v1 import service_pb2 as _service_pb2
+from rear.event.v1 import service_request_pb2 as _service_request_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -56,6 +57,19 @@ class Envelope(_message.Message):
     LEDGER_OPENED_FIELD_NUMBER: _builtins.int
     WRITER_CHANGED_FIELD_NUMBER: _builtins.int
     LOSS_ACCEPTED_FIELD_NUMBER: _builtins.int
+    INTENT_ACCEPTED_FIELD_NUMBER: _builtins.int
+    COMPONENT_PLANNED_FIELD_NUMBER: _builtins.int
+    PROVIDERS_ASKED_FIELD_NUMBER: _builtins.int
+    CANDIDATE_CHOSEN_FIELD_NUMBER: _builtins.int
+    CANDIDATE_REFUSED_FIELD_NUMBER: _builtins.int
+    PURCHASE_DECIDED_FIELD_NUMBER: _builtins.int
+    COMPONENT_READY_FIELD_NUMBER: _builtins.int
+    COMPONENT_ENDED_FIELD_NUMBER: _builtins.int
+    REQUEST_READY_FIELD_NUMBER: _builtins.int
+    REQUEST_FAILED_FIELD_NUMBER: _builtins.int
+    REQUEST_CANCELLED_FIELD_NUMBER: _builtins.int
+    REQUEST_COMPLETED_FIELD_NUMBER: _builtins.int
+    OPERATION_DELETED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The event's id, a UUID."""
     source: _builtins.str
@@ -158,6 +172,58 @@ class Envelope(_message.Message):
     def loss_accepted(self) -> _service_pb2.LossAccepted:
         """An operator accepted that the end of the ledger was lost."""
 
+    @_builtins.property
+    def intent_accepted(self) -> _service_request_pb2.IntentAccepted:
+        """An intent was accepted."""
+
+    @_builtins.property
+    def component_planned(self) -> _service_request_pb2.ComponentPlanned:
+        """It was found where a component's resources are to come from."""
+
+    @_builtins.property
+    def providers_asked(self) -> _service_request_pb2.ProvidersAsked:
+        """Providers were asked for flavours."""
+
+    @_builtins.property
+    def candidate_chosen(self) -> _service_request_pb2.CandidateChosen:
+        """An offer was chosen."""
+
+    @_builtins.property
+    def candidate_refused(self) -> _service_request_pb2.CandidateRefused:
+        """The offer that was chosen could not be got."""
+
+    @_builtins.property
+    def purchase_decided(self) -> _service_request_pb2.PurchaseDecided:
+        """Every component's resources are held."""
+
+    @_builtins.property
+    def component_ready(self) -> _service_request_pb2.ComponentReady:
+        """A component's resources are active."""
+
+    @_builtins.property
+    def component_ended(self) -> _service_request_pb2.ComponentEnded:
+        """A component's resources are gone or given back."""
+
+    @_builtins.property
+    def request_ready(self) -> _service_request_pb2.RequestReady:
+        """Every component is ready."""
+
+    @_builtins.property
+    def request_failed(self) -> _service_request_pb2.RequestFailed:
+        """A service request cannot be fulfilled."""
+
+    @_builtins.property
+    def request_cancelled(self) -> _service_request_pb2.RequestCancelled:
+        """Somebody cancelled a service request."""
+
+    @_builtins.property
+    def request_completed(self) -> _service_request_pb2.RequestCompleted:
+        """The windows of all components of a service request have ended."""
+
+    @_builtins.property
+    def operation_deleted(self) -> _service_request_pb2.OperationDeleted:
+        """Nobody is interested in an operation any more."""
+
     def __init__(
         self,
         *,
@@ -190,12 +256,25 @@ class Envelope(_message.Message):
         ledger_opened: _service_pb2.LedgerOpened | None = ...,
         writer_changed: _service_pb2.WriterChanged | None = ...,
         loss_accepted: _service_pb2.LossAccepted | None = ...,
+        intent_accepted: _service_request_pb2.IntentAccepted | None = ...,
+        component_planned: _service_request_pb2.ComponentPlanned | None = ...,
+        providers_asked: _service_request_pb2.ProvidersAsked | None = ...,
+        candidate_chosen: _service_request_pb2.CandidateChosen | None = ...,
+        candidate_refused: _service_request_pb2.CandidateRefused | None = ...,
+        purchase_decided: _service_request_pb2.PurchaseDecided | None = ...,
+        component_ready: _service_request_pb2.ComponentReady | None = ...,
+        component_ended: _service_request_pb2.ComponentEnded | None = ...,
+        request_ready: _service_request_pb2.RequestReady | None = ...,
+        request_failed: _service_request_pb2.RequestFailed | None = ...,
+        request_cancelled: _service_request_pb2.RequestCancelled | None = ...,
+        request_completed: _service_request_pb2.RequestCompleted | None = ...,
+        operation_deleted: _service_request_pb2.OperationDeleted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["allocation_activated", b"allocation_activated", "allocation_created", b"allocation_created", "allocation_failed", b"allocation_failed", "allocation_peered", b"allocation_peered", "allocation_released", b"allocation_released", "body", b"body", "capacity_changed", b"capacity_changed", "contract_activated", b"contract_activated", "contract_cancelled", b"contract_cancelled", "contract_completed", b"contract_completed", "contract_expired", b"contract_expired", "contract_purchased", b"contract_purchased", "contract_reserved", b"contract_reserved", "hold_released", b"hold_released", "ledger_opened", b"ledger_opened", "loss_accepted", b"loss_accepted", "pool_registered", b"pool_registered", "pool_reserved", b"pool_reserved", "pool_retired", b"pool_retired", "pool_terms_changed", b"pool_terms_changed", "recorded_time", b"recorded_time", "time", b"time", "writer_changed", b"writer_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allocation_activated", b"allocation_activated", "allocation_created", b"allocation_created", "allocation_failed", b"allocation_failed", "allocation_peered", b"allocation_peered", "allocation_released", b"allocation_released", "body", b"body", "candidate_chosen", b"candidate_chosen", "candidate_refused", b"candidate_refused", "capacity_changed", b"capacity_changed", "component_ended", b"component_ended", "component_planned", b"component_planned", "component_ready", b"component_ready", "contract_activated", b"contract_activated", "contract_cancelled", b"contract_cancelled", "contract_completed", b"contract_completed", "contract_expired", b"contract_expired", "contract_purchased", b"contract_purchased", "contract_reserved", b"contract_reserved", "hold_released", b"hold_released", "intent_accepted", b"intent_accepted", "ledger_opened", b"ledger_opened", "loss_accepted", b"loss_accepted", "operation_deleted", b"operation_deleted", "pool_registered", b"pool_registered", "pool_reserved", b"pool_reserved", "pool_retired", b"pool_retired", "pool_terms_changed", b"pool_terms_changed", "providers_asked", b"providers_asked", "purchase_decided", b"purchase_decided", "recorded_time", b"recorded_time", "request_cancelled", b"request_cancelled", "request_completed", b"request_completed", "request_failed", b"request_failed", "request_ready", b"request_ready", "time", b"time", "writer_changed", b"writer_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_version", b"aggregate_version", "allocation_activated", b"allocation_activated", "allocation_created", b"allocation_created", "allocation_failed", b"allocation_failed", "allocation_peered", b"allocation_peered", "allocation_released", b"allocation_released", "body", b"body", "caller", b"caller", "capacity_changed", b"capacity_changed", "contract_activated", b"contract_activated", "contract_cancelled", b"contract_cancelled", "contract_completed", b"contract_completed", "contract_expired", b"contract_expired", "contract_purchased", b"contract_purchased", "contract_reserved", b"contract_reserved", "hold_released", b"hold_released", "id", b"id", "ledger_opened", b"ledger_opened", "loss_accepted", b"loss_accepted", "pool_registered", b"pool_registered", "pool_reserved", b"pool_reserved", "pool_retired", b"pool_retired", "pool_terms_changed", b"pool_terms_changed", "recorded_time", b"recorded_time", "request_id", b"request_id", "schema_version", b"schema_version", "source", b"source", "subject", b"subject", "time", b"time", "writer_changed", b"writer_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_version", b"aggregate_version", "allocation_activated", b"allocation_activated", "allocation_created", b"allocation_created", "allocation_failed", b"allocation_failed", "allocation_peered", b"allocation_peered", "allocation_released", b"allocation_released", "body", b"body", "caller", b"caller", "candidate_chosen", b"candidate_chosen", "candidate_refused", b"candidate_refused", "capacity_changed", b"capacity_changed", "component_ended", b"component_ended", "component_planned", b"component_planned", "component_ready", b"component_ready", "contract_activated", b"contract_activated", "contract_cancelled", b"contract_cancelled", "contract_completed", b"contract_completed", "contract_expired", b"contract_expired", "contract_purchased", b"contract_purchased", "contract_reserved", b"contract_reserved", "hold_released", b"hold_released", "id", b"id", "intent_accepted", b"intent_accepted", "ledger_opened", b"ledger_opened", "loss_accepted", b"loss_accepted", "operation_deleted", b"operation_deleted", "pool_registered", b"pool_registered", "pool_reserved", b"pool_reserved", "pool_retired", b"pool_retired", "pool_terms_changed", b"pool_terms_changed", "providers_asked", b"providers_asked", "purchase_decided", b"purchase_decided", "recorded_time", b"recorded_time", "request_cancelled", b"request_cancelled", "request_completed", b"request_completed", "request_failed", b"request_failed", "request_id", b"request_id", "request_ready", b"request_ready", "schema_version", b"schema_version", "source", b"source", "subject", b"subject", "time", b"time", "writer_changed", b"writer_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["pool_registered", "pool_terms_changed", "capacity_changed", "pool_reserved", "hold_released", "pool_retired", "contract_reserved", "contract_purchased", "contract_activated", "contract_cancelled", "contract_expired", "contract_completed", "allocation_created", "allocation_released", "allocation_peered", "allocation_activated", "allocation_failed", "ledger_opened", "writer_changed", "loss_accepted"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["pool_registered", "pool_terms_changed", "capacity_changed", "pool_reserved", "hold_released", "pool_retired", "contract_reserved", "contract_purchased", "contract_activated", "contract_cancelled", "contract_expired", "contract_completed", "allocation_created", "allocation_released", "allocation_peered", "allocation_activated", "allocation_failed", "ledger_opened", "writer_changed", "loss_accepted", "intent_accepted", "component_planned", "providers_asked", "candidate_chosen", "candidate_refused", "purchase_decided", "component_ready", "component_ended", "request_ready", "request_failed", "request_cancelled", "request_completed", "operation_deleted"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
