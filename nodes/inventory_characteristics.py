@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from nodes import amounts
 from nodes.inventory_words import architecture
+from rear import amounts
 from rear.domain.flavour import (
     Characteristics,
     FlavourType,

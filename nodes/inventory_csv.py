@@ -25,9 +25,9 @@ from functools import cache
 from pathlib import Path
 from typing import Final, TypeVar
 
-from nodes import amounts
 from nodes.inventory_words import AMD64, architecture, country
 from nodes.pool_spec import PoolSpec
+from rear import amounts
 from rear.documents import DocumentError, TextError, plain, quoted
 from rear.domain.flavour import (
     GPU,

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from nodes import amounts, inventory_words
+from nodes import inventory_words
 from nodes.inventory_characteristics import characteristics, flavour_type
 from nodes.inventory_units import Classes, classes_of, units
 from nodes.pool_spec import PoolSpec
+from rear import amounts
 from rear.documents import TextError
 from rear.domain.flavour import (
     Aggregatability,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from rear.command.amounts import (
-    MODEL,
     in_order,
     show_bytes_roughly,
     show_cpu,
@@ -21,6 +20,7 @@ from rear.command.parameters import take_window, window_options
 from rear.command.selectors import selector_options, take_selector, write_asked_window
 from rear.command.settings import Settings, common_options, run, settings
 from rear.command.times import show_duration, show_moment
+from rear.domain.flavour import MODEL
 from rear.domain.units import MILLIS_PER_UNIT
 from rear.domain.window import AskedWindow
 

@@ -8,18 +8,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from rear.command.amounts import (
-    parse_bytes,
-    parse_count,
-    parse_cpu,
-    parse_extended,
-    parse_gpu,
-    parse_money,
-    parse_pair,
-    parse_unit,
-    parse_vicinity,
-)
-from rear.command.times import ask_window, parse_duration, parse_instant
+from rear import amounts
+from rear.command.amounts import parse_extended, parse_gpu, parse_pair, parse_unit, parse_vicinity
+from rear.command.times import ask_window
 from rear.domain.demand import Demand
 from rear.domain.quantities import CPU_MILLICORES, MEMORY_BYTES, PODS, STORAGE_BYTES, Quantities
 from rear.domain.window import AskedWindow, Instant
@@ -51,20 +42,20 @@ def now() -> Instant:
 
 
 def _instant_text(text: str) -> str:
-    parse_instant(text, Instant(0))
+    amounts.instant(text, Instant(0))
     return text
 
 
-CPU: Final = Parsed("cores", parse_cpu)
-BYTES: Final = Parsed("bytes", parse_bytes)
-COUNT: Final = Parsed("count", parse_count)
+CPU: Final = Parsed("cores", amounts.cores)
+BYTES: Final = Parsed("bytes", amounts.size)
+COUNT: Final = Parsed("count", amounts.count)
 EXTENDED: Final = Parsed("kind=amount", parse_extended)
 GPUS: Final = Parsed("count[:millis[:model]]", parse_gpu)
 UNITS: Final = Parsed("class=count[:millis[:name=value,..]]", parse_unit)
-DURATION: Final = Parsed("duration", parse_duration)
+DURATION: Final = Parsed("duration", amounts.duration)
 INSTANT: Final = Parsed("instant", _instant_text)
 """Checked, but kept as text: it may be counted from now."""
-MONEY: Final = Parsed("amount currency", parse_money)
+MONEY: Final = Parsed("amount currency", amounts.money)
 PAIR: Final = Parsed("name=value", parse_pair)
 VICINITY: Final = Parsed("lat,lon,km", parse_vicinity)
 
@@ -111,12 +102,12 @@ def window_options(command: Command) -> Command:
 
 def take_demand(flags: dict[str, Any]) -> Demand:
     """The partition that was asked for; its flags are taken out of `flags`."""
-    amounts = {kind: amount for name, (kind, _) in QUANTITY_TYPES.items() if (amount := flags.pop(name)) is not None}
+    asked = {kind: amount for name, (kind, _) in QUANTITY_TYPES.items() if (amount := flags.pop(name)) is not None}
     for kind, amount in flags.pop("extended"):
-        if kind in amounts:
+        if kind in asked:
             raise click.BadOptionUsage("extended", f"{kind} is given twice")
-        amounts[kind] = amount
-    return Demand(Quantities(amounts), (*flags.pop("gpu"), *flags.pop("unit")))
+        asked[kind] = amount
+    return Demand(Quantities(asked), (*flags.pop("gpu"), *flags.pop("unit")))
 
 
 def take_window(flags: dict[str, Any]) -> AskedWindow:

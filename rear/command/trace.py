@@ -22,16 +22,17 @@ from uuid import NAMESPACE_OID, uuid4, uuid5
 
 import click
 
+from rear import amounts
 from rear.command import failures
-from rear.command.amounts import MODEL
 from rear.command.output import write_json
 from rear.command.parameters import now
 from rear.command.settings import DEFAULT_ENDPOINT, Settings
-from rear.command.times import parse_instant, show_duration, show_instant
+from rear.command.times import show_duration, show_instant
 from rear.command.trace_progress import Progress
 from rear.command.trace_report import Accepted, Outcome, Played, Report
 from rear.command.trace_source import TraceRequest, read_trace
 from rear.domain.demand import Demand
+from rear.domain.flavour import MODEL
 from rear.domain.window import HOUR, MINUTE, SECOND, Duration, Instant, Window
 from rear.rpc.refused import CallFailed, Refused, Unreachable
 from rear.v1 import contract_pb2, contract_service_pb2, discovery_service_pb2
@@ -273,7 +274,7 @@ async def play(
         requests = read_trace(path)[:limit]
     except ValueError as error:
         raise click.ClickException(str(error)) from None
-    begins = Instant(now() + DEFAULT_LEAD) if start is None else parse_instant(start, now())
+    begins = Instant(now() + DEFAULT_LEAD) if start is None else amounts.instant(start, now())
     run = Run(run_id or str(uuid4()), begins, compress, resumed=run_id is not None)
     again = _again(chosen, path, run, in_flight, limit, patience)
     click.echo(f"run {run.id}: {len(requests):,} requests, windows from {show_instant(run.start)}", err=True)

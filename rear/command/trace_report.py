@@ -9,8 +9,9 @@ from enum import Enum
 from math import ceil
 from typing import Any, Final
 
-from rear.command.amounts import GPU, show_quantity
+from rear.command.amounts import show_quantity
 from rear.command.times import show_roughly
+from rear.domain.flavour import GPU
 from rear.domain.quantities import CORE_KINDS, CPU_MILLICORES, Quantities
 from rear.domain.units import MILLIS_PER_UNIT, UnitShare
 from rear.domain.window import SECOND, Window

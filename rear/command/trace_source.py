@@ -13,8 +13,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
-from rear.command.amounts import GPU, MODEL
 from rear.domain.demand import Demand
+from rear.domain.flavour import GPU, MODEL
 from rear.domain.quantities import CPU_MILLICORES, MEMORY_BYTES, Quantities
 from rear.domain.units import MILLIS_PER_UNIT, UnitRequest
 from rear.domain.window import SECOND, Duration, Instant, Window

@@ -282,7 +282,7 @@ YAML_ERRORS = [
     (pool("  units: [{class: g, count: 1000}, {class: h, count: 25}]\n"), 4, f"{A}.units[1]", "1025 units"),
     (pool("  units: [{class: cpu, count: 1}]\n"), 4, f"{A}.units", "name a class like a kind"),
     (pool(CPU + "  characteristics: {images: [a]}\n"), 5, f"{A}.characteristics", "unknown key 'images'"),
-    (pool(CPU + "  properties: {latency: 5}\n"), 5, f"{A}.properties.latency", "as in 5ms, 30s or 1h"),
+    (pool(CPU + "  properties: {latency: 5}\n"), 5, f"{A}.properties.latency", "as in 20ms, 90s, 1h30m or 2d"),
     (pool(CPU + "  properties: {latency: 99999d}\n"), 5, f"{A}.properties.latency", "write less"),
     (pool(CPU + "  properties: {carbon_grams_per_hour: -1}\n"), 5, None, "a whole number from 0"),
     (pool(CPU + "  properties: {tags: {a: [b]}}\n"), 5, f"{A}.properties.tags.a", "is a list"),
