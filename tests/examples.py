@@ -48,7 +48,9 @@ from rear.domain.flavour import (
 )
 from rear.domain.hold import Hold, HoldKind
 from rear.domain.intent import Component, Constraints, Intent, Port, Workload
-from rear.domain.lifecycle import ContractState
+from rear.domain.lifecycle import ContractState, Ending
+from rear.domain.link import ContractCopy, LinkVerb, Order
+from rear.domain.link_events import LinkObserved, LinkRequested, LinkUndone
 from rear.domain.price import Money, Price, PriceComponent
 from rear.domain.quantities import Quantities
 from rear.domain.request_events import (
@@ -170,6 +172,39 @@ COUNTER_OFFER: Final = CounterOffer(
 )
 
 
+ORDER: Final = Order(
+    SOURCE,
+    "10.0.0.7:7000",
+    f"{POOL}-1",
+    PARTITION,
+    AskedWindow(NOW, None, HOUR),
+    Duration(10 * MINUTE),
+    False,
+    Money("EUR", 2_000_000_000),
+    -2,
+)
+COPY: Final = ContractCopy(
+    CONTRACT,
+    SOURCE,
+    BUYER,
+    f"{POOL}-1",
+    POOL,
+    PARTITION,
+    HALF_GPU,
+    HOUR_FROM_NOW,
+    ContractState.CANCELLED,
+    2,
+    Money("EUR", 1_580_000_000),
+    -2,
+    NOW,
+    LATER,
+    None,
+    Ending(BUYER, "no longer needed"),
+    ALLOCATION,
+    "chain-1",
+)
+
+
 def expired(contract_id: str, reason: str = "it was not purchased in time") -> ContractExpired:
     return ContractExpired(contract_id, 2, BY_ITSELF, reason)
 
@@ -266,4 +301,15 @@ EVENTS: Final[tuple[AnyEvent, ...]] = (
     RequestCancelled(SERVICE_REQUEST, 11, ASKED, BUYER, "no longer needed", FINGERPRINT),
     RequestCompleted(SERVICE_REQUEST, 11, BY_ITSELF),
     OperationDeleted(SERVICE_REQUEST, 12, ASKED),
+    LinkRequested(CONTRACT, 1, ASKED, LinkVerb.RESERVE, REQUEST, ORDER, "9e107d9d-372b-5b6c-8f3d-0c2a4f3e6a11", "web"),
+    LinkObserved(CONTRACT, 2, BY_ITSELF, COPY, Duration(12 * MILLISECOND)),
+    LinkUndone(
+        CONTRACT,
+        2,
+        BY_ITSELF,
+        "CAPACITY_EXCEEDED",
+        "it does not fit",
+        CounterOffer(f"{POOL}-2", PARTITION, HOUR_FROM_NOW, None, True, LATER),
+        Duration(12 * MILLISECOND),
+    ),
 )

@@ -11,7 +11,7 @@ from immutables import Map
 
 from rear.domain.allocation import Allocation, AllocationState, Peering
 from rear.domain.answers import HeardRefusal, ProviderAnswer
-from rear.domain.contract import Contract, Ending, VerbRequest
+from rear.domain.contract import Contract, VerbRequest
 from rear.domain.counter_offer import CounterOffer
 from rear.domain.demand import Demand
 from rear.domain.events import (
@@ -58,7 +58,9 @@ from rear.domain.flavour import (
 )
 from rear.domain.hold import Hold, HoldKind
 from rear.domain.intent import Agreement, Component, Constraints, Intent, Objective, Port, Workload
-from rear.domain.lifecycle import ContractState
+from rear.domain.lifecycle import ContractState, Ending
+from rear.domain.link import ContractCopy, LinkVerb, Order
+from rear.domain.link_events import LinkObserved, LinkRequested, LinkUndone
 from rear.domain.pool import Pool
 from rear.domain.price import Money, Price, PriceComponent
 from rear.domain.quantities import CORE_KINDS, Quantities
@@ -178,7 +180,6 @@ components: Final = st.builds(
 intents: Final = st.builds(
     Intent, texts, st.lists(components, max_size=3).map(tuple), st.sampled_from(Agreement), INT32
 )
-
 counter_offers: Final = st.builds(
     CounterOffer,
     texts,
@@ -188,6 +189,40 @@ counter_offers: Final = st.builds(
     st.booleans(),
     instants,
 )
+orders: Final = st.builds(
+    Order,
+    texts,
+    texts,
+    texts,
+    demands,
+    asked_windows,
+    st.none() | durations,
+    st.booleans(),
+    st.none() | moneys,
+    INT32,
+)
+copies: Final = st.builds(
+    ContractCopy,
+    id=texts,
+    provider_id=texts,
+    buyer_id=texts,
+    flavour_id=texts,
+    pool_id=texts,
+    partition=demands,
+    assigned_units=shares,
+    window=windows,
+    state=st.sampled_from(ContractState),
+    revision=INT64,
+    price=st.none() | moneys,
+    priority=INT32,
+    created_at=instants,
+    updated_at=instants,
+    purchase_before=st.none() | instants,
+    ending=st.none() | st.builds(Ending, texts, texts),
+    allocation_id=texts,
+    chain_id=texts,
+)
+
 provider_answers: Final = st.builds(ProviderAnswer, texts, texts, INT32, texts, durations, INT32)
 heard_refusals: Final = st.builds(HeardRefusal, texts, texts, texts, texts, st.none() | counter_offers)
 sources: Final = st.one_of(
@@ -279,6 +314,25 @@ EVENTS: Final[Mapping[type[Event], SearchStrategy[AnyEvent]]] = {
     RequestCancelled: st.builds(RequestCancelled, **every, actor=texts, reason=texts, fingerprint=hashes),
     RequestCompleted: st.builds(RequestCompleted, **every),
     OperationDeleted: st.builds(OperationDeleted, **every),
+    LinkRequested: st.builds(
+        LinkRequested,
+        **every,
+        verb=st.sampled_from(LinkVerb),
+        link_request_id=texts,
+        order=st.none() | orders,
+        service_request_id=texts,
+        component=texts,
+        reason=texts,
+    ),
+    LinkObserved: st.builds(LinkObserved, **every, contract=copies, elapsed=st.none() | durations),
+    LinkUndone: st.builds(
+        LinkUndone,
+        **every,
+        reason=texts,
+        message=texts,
+        counter_offer=st.none() | counter_offers,
+        elapsed=st.none() | durations,
+    ),
 }
 """One strategy for each class of event."""
 

@@ -17,7 +17,7 @@ from rear.command.times import show_moment
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from rear.event.v1 import allocation_pb2, contract_pb2, envelope_pb2, pool_pb2, service_pb2
+    from rear.event.v1 import allocation_pb2, contract_pb2, envelope_pb2, pool_pb2, purchase_pb2, service_pb2
     from rear.v1 import audit_service_pb2, quantities_pb2, window_pb2
 
 FOLLOWING_PATIENCE: Final = 60.0
@@ -36,7 +36,7 @@ FOLLOWING_PATIENCE: Final = 60.0
     "aggregate_type",
     default="",
     metavar="TYPE",
-    help="Only events of this type of aggregate: pool, contract, allocation, service.",
+    help="Only events of this type of aggregate: pool, contract, allocation, purchase, service.",
 )
 @click.option("--id", "aggregate_id", default="", metavar="ID", help="Only events of this aggregate; needs --type.")
 @click.pass_context
@@ -208,6 +208,28 @@ def _loss_accepted(body: service_pb2.LossAccepted) -> str:
     return f"anchored at {body.anchored_sequence}, found {body.found_sequence}: {body.reason}"
 
 
+def _link_requested(body: purchase_pb2.LinkRequested) -> str:
+    from rear.event.v1 import purchase_pb2 as purchases
+    from rear.wire.values import read_partition
+
+    verb = purchases.LinkVerb.Name(body.verb).removeprefix("LINK_VERB_")
+    if not body.HasField("order"):
+        return _joined(verb, body.reason)
+    order = body.order
+    return _joined(verb, order.flavour_id, show_demand(read_partition(order.partition)), f"of {order.provider_id}")
+
+
+def _link_observed(body: purchase_pb2.LinkObserved) -> str:
+    from rear.v1 import contract_pb2 as contracts
+
+    state = contracts.ContractState.Name(body.contract.state).removeprefix("CONTRACT_STATE_")
+    return _joined(state, f"revision {body.contract.revision}", body.contract.ending.reason)
+
+
+def _link_undone(body: purchase_pb2.LinkUndone) -> str:
+    return _joined(body.reason, body.message)
+
+
 _SUMMARIES: Final[Mapping[str, Callable[[Any], str]]] = {
     "pool_registered": _pool_registered,
     "pool_terms_changed": lambda body: _moved(body.retired_flavour_id, body.offer),
@@ -226,5 +248,8 @@ _SUMMARIES: Final[Mapping[str, Callable[[Any], str]]] = {
     "ledger_opened": lambda body: str(body.log_id),
     "writer_changed": _writer_changed,
     "loss_accepted": _loss_accepted,
+    "link_requested": _link_requested,
+    "link_observed": _link_observed,
+    "link_undone": _link_undone,
 }
 """What matters of each body; one that is not here has nothing more to say than its name."""

@@ -17,7 +17,7 @@ from rear.command.amounts import (
 )
 from rear.command.output import write_facts, write_json, write_table
 from rear.command.parameters import take_window, window_options
-from rear.command.selectors import selector_options, take_selector, write_asked_window
+from rear.command.selectors import selector_options, take_selector
 from rear.command.settings import Settings, common_options, run, settings
 from rear.command.times import show_duration, show_moment
 from rear.domain.flavour import MODEL
@@ -143,6 +143,7 @@ def _devices(offered: Iterable[quantities_pb2.OfferedUnit]) -> str:
 def show_flavour(flavour_id: str, **flags: Any) -> None:
     """Show one flavour, with what is available of it in a window."""
     from rear.v1 import discovery_service_pb2
+    from rear.wire.values import write_asked_window
 
     request = discovery_service_pb2.GetFlavourRequest(flavour_id=flavour_id)
     window = take_window(flags)

@@ -23,7 +23,6 @@ from rear.command.parameters import (
     take_window,
     window_options,
 )
-from rear.command.selectors import write_asked_window
 from rear.command.settings import DEFAULT_ENDPOINT, Settings, common_options, run, settings
 from rear.command.times import show_duration
 from rear.domain.demand import Demand
@@ -143,7 +142,7 @@ def reserve_request(
 ) -> contract_service_pb2.ReserveFlavourRequest:
     """The request that the flags ask for."""
     from rear.v1 import contract_service_pb2
-    from rear.wire.values import write_duration, write_money, write_partition
+    from rear.wire.values import write_asked_window, write_duration, write_money, write_partition
 
     request = contract_service_pb2.ReserveFlavourRequest(
         flavour_id=flavour_id,

@@ -23,7 +23,7 @@ from rear.command.parameters import (
 from rear.domain.window import AskedWindow
 
 if TYPE_CHECKING:
-    from rear.v1 import selector_pb2, window_pb2
+    from rear.v1 import selector_pb2
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -91,7 +91,7 @@ def selector_options(command: Command) -> Command:
 def take_selector(flags: dict[str, Any]) -> selector_pb2.Selector:
     """The selector that was asked for; its flags are taken out of `flags`."""
     from rear.v1 import flavour_pb2, selector_pb2
-    from rear.wire.values import write_duration, write_money, write_partition
+    from rear.wire.values import write_asked_window, write_duration, write_money, write_partition
 
     selector = selector_pb2.Selector()
     for name in flags.pop("types"):
@@ -167,15 +167,3 @@ def _write_texts(filter_: selector_pb2.StringFilter, values: Iterable[str]) -> N
         filter_.exact = listed[0]
     elif listed:
         filter_.any_of.extend(listed)
-
-
-def write_asked_window(message: window_pb2.Window, window: AskedWindow) -> None:
-    """A window as it was asked for; what the provider is to say stays absent."""
-    from rear.wire.values import write_duration, write_instant
-
-    if window.start is not None:
-        write_instant(message.start, window.start)
-    if window.end is not None:
-        write_instant(message.end, window.end)
-    if window.duration is not None:
-        write_duration(message.duration, window.duration)

@@ -18,7 +18,7 @@ from rear.domain.events import (
     ContractPurchased,
     ContractReserved,
 )
-from rear.domain.lifecycle import CONTRACT_LIFECYCLE, LIVE_STATES, ContractState, Trigger
+from rear.domain.lifecycle import CONTRACT_LIFECYCLE, LIVE_STATES, ContractState, Ending, Trigger
 from rear.domain.price import Money
 from rear.domain.refusals import InvalidField, RequestIdReused, RevisionMismatch, TtpPassed, WrongState
 from rear.domain.units import UnitShare
@@ -36,14 +36,6 @@ class VerbRequest:
     verb: str
     request_id: str
     fingerprint: bytes
-
-
-@value
-class Ending:
-    """Who ended a contract, and why."""
-
-    actor: str
-    reason: str
 
 
 @value

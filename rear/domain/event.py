@@ -16,6 +16,7 @@ class AggregateType(Enum):
     ALLOCATION = "allocation"
     REQUEST = "request"
     SERVICE = "service"
+    PURCHASE = "purchase"
 
 
 @value

@@ -15,6 +15,7 @@ from rear.domain.event import Event as Event
 from rear.domain.flavour import Offer, PoolTerms
 from rear.domain.hold import Hold
 from rear.domain.lifecycle import ContractState
+from rear.domain.link_events import LinkEvent
 from rear.domain.price import Money
 from rear.domain.quantities import Quantities
 from rear.domain.request_events import RequestEvent
@@ -213,4 +214,4 @@ class LossAccepted(Event):
 
 ServiceEvent = LedgerOpened | WriterChanged | LossAccepted
 
-AnyEvent = PoolEvent | ContractEvent | AllocationEvent | ServiceEvent | RequestEvent
+AnyEvent = PoolEvent | ContractEvent | AllocationEvent | ServiceEvent | RequestEvent | LinkEvent

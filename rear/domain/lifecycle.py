@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
+from rear.domain.value import value
+
 
 class ContractState(Enum):
     """Where in its life a contract is."""
@@ -56,3 +58,11 @@ LIVE_STATES: Final = frozenset({S.RESERVED, S.CONFIRMED, S.ACTIVE})
 
 TERMINAL_STATES: Final = frozenset(S) - LIVE_STATES
 """States that a contract never leaves."""
+
+
+@value
+class Ending:
+    """Who ended a contract, and why."""
+
+    actor: str
+    reason: str

@@ -6,7 +6,7 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from rear.domain import allocation, contract, pool, service_request
+from rear.domain import allocation, contract, pool, purchase, service_request
 from rear.domain.allocation import Allocation
 from rear.domain.calendar import PoolCalendar
 from rear.domain.contract import Contract
@@ -19,6 +19,12 @@ from rear.domain.events import (
     AllocationReleased,
     AnyEvent,
     CapacityChanged,
+    ContractActivated,
+    ContractCancelled,
+    ContractCompleted,
+    ContractExpired,
+    ContractPurchased,
+    ContractReserved,
     HoldReleased,
     LedgerOpened,
     LossAccepted,
@@ -29,13 +35,15 @@ from rear.domain.events import (
     PoolTermsChanged,
     WriterChanged,
 )
+from rear.domain.link_events import LinkObserved, LinkRequested, LinkUndone
 from rear.domain.pool import Pool
+from rear.domain.purchase import Purchase
 from rear.domain.request_events import OfRequest, OperationDeleted, RequestEvent
 from rear.domain.service_request import ForgottenRequest, ServiceRequest
 from rear.domain.value import value
 from rear.domain.window import Instant
 
-Aggregate = Pool | Contract | Allocation | ServiceRequest
+Aggregate = Pool | Contract | Allocation | Purchase | ServiceRequest
 Value = TypeVar("Value")
 
 
@@ -74,6 +82,7 @@ class State:
     allocations: MutableMapping[str, Allocation] = field(default_factory=dict)
     service: Service = field(default_factory=Service)
     last_recorded: Instant = Instant(0)
+    purchases: MutableMapping[str, Purchase] = field(default_factory=dict)
     offers_changed: int = 0
     """Counts changes of pools' terms and capacities, and of which pools there are."""
     requests: MutableMapping[str, ServiceRequest] = field(default_factory=dict)
@@ -86,10 +95,10 @@ class State:
             calendar = self._calendars[pool_id] = self.pools[pool_id].calendar()
         return calendar
 
-    def forget(self, ended: Contract | Allocation | ServiceRequest) -> None:
-        """Drops a contract, an allocation or a service request that has ended. One that lives, or has moved on, stays.
+    def forget(self, ended: Contract | Allocation | Purchase | ServiceRequest) -> None:
+        """Drops what has ended of what there is for a time only. One that lives, or has moved on, stays.
 
-        Each goes by itself: a replay may stop for breath between the two events that end them.
+        Each goes by itself: a replay may stop for breath between the events that end them.
         """
         if isinstance(ended, Contract):
             if not ended.live and self.contracts.get(ended.id) is ended:
@@ -97,6 +106,9 @@ class State:
         elif isinstance(ended, ServiceRequest):
             if not ended.open and self.requests.get(ended.id) is ended:
                 del self.requests[ended.id]
+        elif isinstance(ended, Purchase):
+            if not ended.open and self.purchases.get(ended.id) is ended:
+                del self.purchases[ended.id]
         elif not ended.stands and self.allocations.get(ended.id) is ended:
             del self.allocations[ended.id]
 
@@ -115,6 +127,18 @@ class State:
                 return Step(event, before, after, recorded)
             case AllocationCreated() | AllocationReleased():
                 return self._apply_to_allocation(event, recorded)
+            case (
+                ContractReserved()
+                | ContractPurchased()
+                | ContractCancelled()
+                | ContractActivated()
+                | ContractCompleted()
+                | ContractExpired()
+            ):
+                known = self.contracts.get(key)
+                _check_version(event, known)
+                evolved = self.contracts[key] = contract.evolve(known, event)
+                return Step(event, known, evolved, recorded)
             case PoolRegistered() | PoolTermsChanged() | CapacityChanged() | PoolRetired():
                 return self._apply_rare(event, recorded)
             case AllocationPeered() | AllocationActivated() | AllocationFailed():
@@ -126,11 +150,11 @@ class State:
                 return Step(event, service, self.service, recorded)
             case OfRequest():
                 return self._apply_to_request(event, recorded)
-            case _:
-                known = self.contracts.get(key)
-                _check_version(event, known)
-                evolved = self.contracts[key] = contract.evolve(known, event)
-                return Step(event, known, evolved, recorded)
+            case LinkRequested() | LinkObserved() | LinkUndone():
+                copy = self.purchases.get(key)
+                _check_version(event, copy)
+                changed = self.purchases[key] = purchase.evolve(copy, event)
+                return Step(event, copy, changed, recorded)
 
     def revert(self, step: Step) -> None:
         """Goes back by one event, the newest one that was applied."""
@@ -155,7 +179,9 @@ class State:
                 self.service = before
             case OfRequest():
                 _put_back(self.requests, key, before if isinstance(before, ServiceRequest) else None)
-            case _:
+            case LinkRequested() | LinkObserved() | LinkUndone():
+                _put_back(self.purchases, key, before if isinstance(before, Purchase) else None)
+            case _:  # of a contract
                 _put_back(self.contracts, key, before if isinstance(before, Contract) else None)
 
     def _apply_to_allocation(self, event: AllocationEvent, recorded: Instant) -> Step:

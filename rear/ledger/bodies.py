@@ -39,6 +39,7 @@ from rear.domain.events import (
     PoolTermsChanged,
     WriterChanged,
 )
+from rear.domain.link_events import LinkObserved, LinkRequested, LinkUndone
 from rear.domain.request_events import (
     CandidateChosen,
     CandidateRefused,
@@ -58,6 +59,14 @@ from rear.event.v1 import envelope_pb2, pool_pb2
 from rear.wire.beginnings import read_created, read_reserved, write_created, write_reserved
 from rear.wire.flavours import read_offer, write_offer
 from rear.wire.holds import read_hold, write_hold
+from rear.wire.links import (
+    read_observed,
+    read_requested,
+    read_undone,
+    write_observed,
+    write_requested,
+    write_undone,
+)
 from rear.wire.request_events import (
     read_accepted,
     read_asked,
@@ -245,6 +254,9 @@ ROWS: Final = (
     _plain(RequestCancelled, A.REQUEST, "request_cancelled", "actor", "reason", "fingerprint"),
     _plain(RequestCompleted, A.REQUEST, "request_completed"),
     _plain(OperationDeleted, A.REQUEST, "operation_deleted"),
+    _row(LinkRequested, A.PURCHASE, "link_requested", write_requested, read_requested),
+    _row(LinkObserved, A.PURCHASE, "link_observed", write_observed, read_observed),
+    _row(LinkUndone, A.PURCHASE, "link_undone", write_undone, read_undone),
 )
 """Every class of event, once."""
 

@@ -12,7 +12,7 @@ from immutables import Map
 from rear.domain import allocation as allocations
 from rear.domain import contract as contracts
 from rear.domain.allocation import Allocation, AllocationState, Peering
-from rear.domain.contract import Contract, Ending, VerbRequest
+from rear.domain.contract import Contract, VerbRequest
 from rear.domain.events import (
     AllocationCreated,
     CapacityChanged,
@@ -22,7 +22,7 @@ from rear.domain.events import (
 )
 from rear.domain.flavour import Offer
 from rear.domain.hold import Hold, Holds
-from rear.domain.lifecycle import ContractState
+from rear.domain.lifecycle import ContractState, Ending
 from rear.domain.pool import Pool
 from rear.domain.window import Instant
 from rear.ledger.codec import decode, parse

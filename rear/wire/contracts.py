@@ -7,11 +7,14 @@ from typing import Final
 
 from rear.domain.contract import Contract
 from rear.domain.counter_offer import CounterOffer
-from rear.domain.lifecycle import ContractState
+from rear.domain.lifecycle import ContractState, Ending
+from rear.domain.link import ContractCopy
 from rear.v1 import contract_pb2
 from rear.wire.values import (
     read_instant,
+    read_money,
     read_partition,
+    read_shares,
     read_window,
     write_instant,
     write_money,
@@ -71,6 +74,57 @@ def write_contract(message: contract_pb2.Contract, contract: Contract, provider_
         message.ending.reason = contract.ending.reason
     message.allocation_id = contract.allocation_id
     message.chain_id = contract.chain_id
+
+
+def write_copy(message: contract_pb2.Contract, copy: ContractCopy) -> None:
+    """The contract as its seller showed it."""
+    message.contract_id = copy.id
+    message.provider_id = copy.provider_id
+    message.buyer_id = copy.buyer_id
+    message.flavour_id = copy.flavour_id
+    message.pool_id = copy.pool_id
+    write_partition(message.partition, copy.partition)
+    write_shares(message.assigned_units, copy.assigned_units)
+    write_window(message.window, copy.window)
+    message.state = CONTRACT_STATE_NUMBERS[copy.state]
+    message.revision = copy.revision
+    if copy.price is not None:
+        write_money(message.price, copy.price)
+    message.priority = copy.priority
+    write_instant(message.created_at, copy.created_at)
+    write_instant(message.updated_at, copy.updated_at)
+    if copy.purchase_before is not None:
+        write_instant(message.purchase_before, copy.purchase_before)
+    if copy.ending is not None:
+        message.ending.SetInParent()
+        message.ending.actor = copy.ending.actor
+        message.ending.reason = copy.ending.reason
+    message.allocation_id = copy.allocation_id
+    message.chain_id = copy.chain_id
+
+
+def read_copy(message: contract_pb2.Contract) -> ContractCopy:
+    """What `write_copy` wrote. Raises KeyError for a state that this version does not know."""
+    return ContractCopy(
+        message.contract_id,
+        message.provider_id,
+        message.buyer_id,
+        message.flavour_id,
+        message.pool_id,
+        read_partition(message.partition),
+        read_shares(message.assigned_units),
+        read_window(message.window),
+        CONTRACT_STATES[message.state],
+        message.revision,
+        read_money(message.price) if message.HasField("price") else None,
+        message.priority,
+        read_instant(message.created_at),
+        read_instant(message.updated_at),
+        read_instant(message.purchase_before) if message.HasField("purchase_before") else None,
+        Ending(message.ending.actor, message.ending.reason) if message.HasField("ending") else None,
+        message.allocation_id,
+        message.chain_id,
+    )
 
 
 def counter_offer_to_proto(offer: CounterOffer) -> contract_pb2.CounterOffer:

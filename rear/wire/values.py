@@ -18,7 +18,7 @@ from rear.domain.demand import Demand
 from rear.domain.price import NANOS_PER_UNIT, Money
 from rear.domain.quantities import CORE_KINDS, NOTHING, Quantities
 from rear.domain.units import MILLIS_PER_UNIT, OfferedUnit, Unit, UnitRequest, UnitShare, attributes
-from rear.domain.window import SECOND, Duration, Instant, Window
+from rear.domain.window import SECOND, AskedWindow, Duration, Instant, Window
 from rear.v1 import quantities_pb2, window_pb2
 
 if TYPE_CHECKING:
@@ -54,6 +54,25 @@ def write_window(message: window_pb2.Window, window: Window) -> None:
 def read_window(message: window_pb2.Window) -> Window:
     """A window that has both ends."""
     return Window(read_instant(message.start), read_instant(message.end))
+
+
+def write_asked_window(message: window_pb2.Window, window: AskedWindow) -> None:
+    """What was said of the window; what was not said stays absent."""
+    if window.start is not None:
+        write_instant(message.start, window.start)
+    if window.end is not None:
+        write_instant(message.end, window.end)
+    if window.duration is not None:
+        write_duration(message.duration, window.duration)
+
+
+def read_asked_window(message: window_pb2.Window) -> AskedWindow:
+    """What `write_asked_window` wrote."""
+    return AskedWindow(
+        read_instant(message.start) if message.HasField("start") else None,
+        read_instant(message.end) if message.HasField("end") else None,
+        read_duration(message.duration) if message.HasField("duration") else None,
+    )
 
 
 def write_money(message: MoneyMessage, money: Money) -> None:

@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 
 from rear.domain import contract as contracts
-from rear.domain.contract import CANCEL, PURCHASE, Contract, Ending, VerbCommand, VerbRequest, contract_id
+from rear.domain.contract import CANCEL, PURCHASE, Contract, VerbCommand, VerbRequest, contract_id
 from rear.domain.events import Cause, ContractActivated, ContractEvent, ContractExpired, ContractReserved
-from rear.domain.lifecycle import ContractState
+from rear.domain.lifecycle import ContractState, Ending
 from rear.domain.refusals import InvalidField, RequestIdReused, RevisionMismatch, TtpPassed
 from rear.domain.window import Instant
 from tests.examples import BUYER, EVENTS, NOW

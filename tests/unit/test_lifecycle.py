@@ -10,7 +10,7 @@ import pytest
 from rear.domain import contract as contracts
 from rear.domain.contract import Contract, VerbCommand
 from rear.domain.events import Cause, ContractActivated, ContractCompleted, ContractExpired, ContractReserved
-from rear.domain.lifecycle import CONTRACT_LIFECYCLE, LIVE_STATES, TERMINAL_STATES, ContractState, Trigger
+from rear.domain.lifecycle import CONTRACT_LIFECYCLE, LIVE_STATES, TERMINAL_STATES, ContractState, Ending, Trigger
 from rear.domain.refusals import Refusal, TtpPassed, WrongState
 from rear.domain.window import HOUR, MINUTE, Instant, Window, after
 from tests.examples import BUYER, EVENTS, NOW
@@ -125,7 +125,7 @@ def test_a_cancel_agrees_with_the_table(state: ContractState) -> None:
     assert event is not None
     ended = contracts.evolve(contract, event)
     assert ended.state is to
-    assert ended.ending == contracts.Ending(BUYER, "no longer needed")
+    assert ended.ending == Ending(BUYER, "no longer needed")
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from google.type.money_pb2 import Money as MoneyMessage
 from hypothesis import given
 
 from rear.domain import contract as contracts
-from rear.domain.contract import Contract, Ending
+from rear.domain.contract import Contract
 from rear.domain.counter_offer import CounterOffer
 from rear.domain.demand import Demand
 from rear.domain.events import ContractReserved
 from rear.domain.flavour import Flavour, Offer, PoolTerms
-from rear.domain.lifecycle import ContractState
+from rear.domain.lifecycle import ContractState, Ending
 from rear.domain.price import Money
 from rear.domain.quantities import Quantities
 from rear.domain.selector import (

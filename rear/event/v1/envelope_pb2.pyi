@@ -9,6 +9,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from rear.event.v1 import allocation_pb2 as _allocation_pb2
 from rear.event.v1 import contract_pb2 as _contract_pb2
 from rear.event.v1 import pool_pb2 as _pool_pb2
+from rear.event.v1 import purchase_pb2 as _purchase_pb2
 from rear.event.v1 import service_pb2 as _service_pb2
 from rear.event.v1 import service_request_pb2 as _service_request_pb2
 import builtins as _builtins
@@ -70,6 +71,9 @@ class Envelope(_message.Message):
     REQUEST_CANCELLED_FIELD_NUMBER: _builtins.int
     REQUEST_COMPLETED_FIELD_NUMBER: _builtins.int
     OPERATION_DELETED_FIELD_NUMBER: _builtins.int
+    LINK_REQUESTED_FIELD_NUMBER: _builtins.int
+    LINK_OBSERVED_FIELD_NUMBER: _builtins.int
+    LINK_UNDONE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The event's id, a UUID."""
     source: _builtins.str
@@ -224,6 +228,18 @@ class Envelope(_message.Message):
     def operation_deleted(self) -> _service_request_pb2.OperationDeleted:
         """Nobody is interested in an operation any more."""
 
+    @_builtins.property
+    def link_requested(self) -> _purchase_pb2.LinkRequested:
+        """A request to a seller is about to be sent."""
+
+    @_builtins.property
+    def link_observed(self) -> _purchase_pb2.LinkObserved:
+        """The seller's contract was seen at a higher revision."""
+
+    @_builtins.property
+    def link_undone(self) -> _purchase_pb2.LinkUndone:
+        """There is no contract."""
+
     def __init__(
         self,
         *,
@@ -269,12 +285,15 @@ class Envelope(_message.Message):
         request_cancelled: _service_request_pb2.RequestCancelled | None = ...,
         request_completed: _service_request_pb2.RequestCompleted | None = ...,
         operation_deleted: _service_request_pb2.OperationDeleted | None = ...,
+        link_requested: _purchase_pb2.LinkRequested | None = ...,
+        link_observed: _purchase_pb2.LinkObserved | None = ...,
+        link_undone: _purchase_pb2.LinkUndone | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["allocation_activated", b"allocation_activated", "allocation_created", b"allocation_created", "allocation_failed", b"allocation_failed", "allocation_peered", b"allocation_peered", "allocation_released", b"allocation_released", "body", b"body", "candidate_chosen", b"candidate_chosen", "candidate_refused", b"candidate_refused", "capacity_changed", b"capacity_changed", "component_ended", b"component_ended", "component_planned", b"component_planned", "component_ready", b"component_ready", "contract_activated", b"contract_activated", "contract_cancelled", b"contract_cancelled", "contract_completed", b"contract_completed", "contract_expired", b"contract_expired", "contract_purchased", b"contract_purchased", "contract_reserved", b"contract_reserved", "hold_released", b"hold_released", "intent_accepted", b"intent_accepted", "ledger_opened", b"ledger_opened", "loss_accepted", b"loss_accepted", "operation_deleted", b"operation_deleted", "pool_registered", b"pool_registered", "pool_reserved", b"pool_reserved", "pool_retired", b"pool_retired", "pool_terms_changed", b"pool_terms_changed", "providers_asked", b"providers_asked", "purchase_decided", b"purchase_decided", "recorded_time", b"recorded_time", "request_cancelled", b"request_cancelled", "request_completed", b"request_completed", "request_failed", b"request_failed", "request_ready", b"request_ready", "time", b"time", "writer_changed", b"writer_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allocation_activated", b"allocation_activated", "allocation_created", b"allocation_created", "allocation_failed", b"allocation_failed", "allocation_peered", b"allocation_peered", "allocation_released", b"allocation_released", "body", b"body", "candidate_chosen", b"candidate_chosen", "candidate_refused", b"candidate_refused", "capacity_changed", b"capacity_changed", "component_ended", b"component_ended", "component_planned", b"component_planned", "component_ready", b"component_ready", "contract_activated", b"contract_activated", "contract_cancelled", b"contract_cancelled", "contract_completed", b"contract_completed", "contract_expired", b"contract_expired", "contract_purchased", b"contract_purchased", "contract_reserved", b"contract_reserved", "hold_released", b"hold_released", "intent_accepted", b"intent_accepted", "ledger_opened", b"ledger_opened", "link_observed", b"link_observed", "link_requested", b"link_requested", "link_undone", b"link_undone", "loss_accepted", b"loss_accepted", "operation_deleted", b"operation_deleted", "pool_registered", b"pool_registered", "pool_reserved", b"pool_reserved", "pool_retired", b"pool_retired", "pool_terms_changed", b"pool_terms_changed", "providers_asked", b"providers_asked", "purchase_decided", b"purchase_decided", "recorded_time", b"recorded_time", "request_cancelled", b"request_cancelled", "request_completed", b"request_completed", "request_failed", b"request_failed", "request_ready", b"request_ready", "time", b"time", "writer_changed", b"writer_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_version", b"aggregate_version", "allocation_activated", b"allocation_activated", "allocation_created", b"allocation_created", "allocation_failed", b"allocation_failed", "allocation_peered", b"allocation_peered", "allocation_released", b"allocation_released", "body", b"body", "caller", b"caller", "candidate_chosen", b"candidate_chosen", "candidate_refused", b"candidate_refused", "capacity_changed", b"capacity_changed", "component_ended", b"component_ended", "component_planned", b"component_planned", "component_ready", b"component_ready", "contract_activated", b"contract_activated", "contract_cancelled", b"contract_cancelled", "contract_completed", b"contract_completed", "contract_expired", b"contract_expired", "contract_purchased", b"contract_purchased", "contract_reserved", b"contract_reserved", "hold_released", b"hold_released", "id", b"id", "intent_accepted", b"intent_accepted", "ledger_opened", b"ledger_opened", "loss_accepted", b"loss_accepted", "operation_deleted", b"operation_deleted", "pool_registered", b"pool_registered", "pool_reserved", b"pool_reserved", "pool_retired", b"pool_retired", "pool_terms_changed", b"pool_terms_changed", "providers_asked", b"providers_asked", "purchase_decided", b"purchase_decided", "recorded_time", b"recorded_time", "request_cancelled", b"request_cancelled", "request_completed", b"request_completed", "request_failed", b"request_failed", "request_id", b"request_id", "request_ready", b"request_ready", "schema_version", b"schema_version", "source", b"source", "subject", b"subject", "time", b"time", "writer_changed", b"writer_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_version", b"aggregate_version", "allocation_activated", b"allocation_activated", "allocation_created", b"allocation_created", "allocation_failed", b"allocation_failed", "allocation_peered", b"allocation_peered", "allocation_released", b"allocation_released", "body", b"body", "caller", b"caller", "candidate_chosen", b"candidate_chosen", "candidate_refused", b"candidate_refused", "capacity_changed", b"capacity_changed", "component_ended", b"component_ended", "component_planned", b"component_planned", "component_ready", b"component_ready", "contract_activated", b"contract_activated", "contract_cancelled", b"contract_cancelled", "contract_completed", b"contract_completed", "contract_expired", b"contract_expired", "contract_purchased", b"contract_purchased", "contract_reserved", b"contract_reserved", "hold_released", b"hold_released", "id", b"id", "intent_accepted", b"intent_accepted", "ledger_opened", b"ledger_opened", "link_observed", b"link_observed", "link_requested", b"link_requested", "link_undone", b"link_undone", "loss_accepted", b"loss_accepted", "operation_deleted", b"operation_deleted", "pool_registered", b"pool_registered", "pool_reserved", b"pool_reserved", "pool_retired", b"pool_retired", "pool_terms_changed", b"pool_terms_changed", "providers_asked", b"providers_asked", "purchase_decided", b"purchase_decided", "recorded_time", b"recorded_time", "request_cancelled", b"request_cancelled", "request_completed", b"request_completed", "request_failed", b"request_failed", "request_id", b"request_id", "request_ready", b"request_ready", "schema_version", b"schema_version", "source", b"source", "subject", b"subject", "time", b"time", "writer_changed", b"writer_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["pool_registered", "pool_terms_changed", "capacity_changed", "pool_reserved", "hold_released", "pool_retired", "contract_reserved", "contract_purchased", "contract_activated", "contract_cancelled", "contract_expired", "contract_completed", "allocation_created", "allocation_released", "allocation_peered", "allocation_activated", "allocation_failed", "ledger_opened", "writer_changed", "loss_accepted", "intent_accepted", "component_planned", "providers_asked", "candidate_chosen", "candidate_refused", "purchase_decided", "component_ready", "component_ended", "request_ready", "request_failed", "request_cancelled", "request_completed", "operation_deleted"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["pool_registered", "pool_terms_changed", "capacity_changed", "pool_reserved", "hold_released", "pool_retired", "contract_reserved", "contract_purchased", "contract_activated", "contract_cancelled", "contract_expired", "contract_completed", "allocation_created", "allocation_released", "allocation_peered", "allocation_activated", "allocation_failed", "ledger_opened", "writer_changed", "loss_accepted", "intent_accepted", "component_planned", "providers_asked", "candidate_chosen", "candidate_refused", "purchase_decided", "component_ready", "component_ended", "request_ready", "request_failed", "request_cancelled", "request_completed", "operation_deleted", "link_requested", "link_observed", "link_undone"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
