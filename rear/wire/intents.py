@@ -19,7 +19,7 @@ from rear.domain.intent_rules import check
 from rear.domain.refusals import InvalidField
 from rear.domain.units import attributes
 from rear.domain.window import AskedWindow
-from rear.v1 import intent_pb2, window_pb2
+from rear.v1 import intent_pb2
 from rear.wire.requests import (
     duration_from,
     enum_from,
@@ -31,11 +31,13 @@ from rear.wire.requests import (
 )
 from rear.wire.selectors import location_from, read_location, write_location
 from rear.wire.values import (
+    read_asked_window,
     read_duration,
     read_instant,
     read_money,
     read_partition,
     read_quantities,
+    write_asked_window,
     write_duration,
     write_instant,
     write_money,
@@ -170,7 +172,7 @@ def _write_component(message: intent_pb2.Component, component: Component) -> Non
     if component.constraints != _UNCONSTRAINED:
         _write_constraints(message.constraints, component.constraints)
     if component.window != _ANY_WINDOW:
-        _write_asked_window(message.window, component.window)
+        write_asked_window(message.window, component.window)
     if component.latest_start is not None:
         write_instant(message.latest_start, component.latest_start)
     message.workload.command.extend(component.workload.command)
@@ -193,7 +195,7 @@ def _read_component(message: intent_pb2.Component) -> Component:
         ),
         minimum=read_quantities(message.minimum),
         constraints=_read_constraints(message.constraints) if has("constraints") else _UNCONSTRAINED,
-        window=_read_asked_window(message.window) if has("window") else _ANY_WINDOW,
+        window=read_asked_window(message.window) if has("window") else _ANY_WINDOW,
         latest_start=read_instant(message.latest_start) if has("latest_start") else None,
         objective=OBJECTIVES[message.objective],
         depends_on=tuple(message.depends_on),
@@ -224,25 +226,4 @@ def _read_constraints(message: intent_pb2.Constraints) -> Constraints:
         max_latency=read_duration(message.max_latency) if has("max_latency") else None,
         security_standards=tuple(message.security_standards),
         tags=attributes(message.tags),
-    )
-
-
-def _write_asked_window(message: window_pb2.Window, window: AskedWindow) -> None:
-    if window.start is not None:
-        message.start.SetInParent()
-        write_instant(message.start, window.start)
-    if window.end is not None:
-        message.end.SetInParent()
-        write_instant(message.end, window.end)
-    if window.duration is not None:
-        message.duration.SetInParent()
-        write_duration(message.duration, window.duration)
-
-
-def _read_asked_window(message: window_pb2.Window) -> AskedWindow:
-    has = message.HasField
-    return AskedWindow(
-        read_instant(message.start) if has("start") else None,
-        read_instant(message.end) if has("end") else None,
-        read_duration(message.duration) if has("duration") else None,
     )
