@@ -167,7 +167,8 @@ class Buying:
             bought = self.purchases.get(created.contract_id)
             if key in self.nodes or bought is None or bought.copy is None:
                 self._find(f"allocation {key} stands for no purchase")
-            elif (created.quantities, list(created.units), created.window) != (
+                return
+            if (created.quantities, list(created.units), created.window) != (
                 bought.copy.partition.quantities,
                 list(bought.copy.assigned_units),
                 bought.copy.window,
