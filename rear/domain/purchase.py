@@ -141,8 +141,8 @@ def request_reserve(
 ) -> LinkRequested | None:
     """Decides to reserve (step 14); None where that was decided before.
 
-    `contract_id` is what `request_id` leads to (`rear.domain.contract.contract_id`). Raises RequestIdReused where it
-    stands for another order.
+    `contract_id` is what `request_id` leads to (`rear.domain.contract.contract_id`); a purchase that is not open any
+    more is in the tables only. Raises RequestIdReused where the id stands for another order.
     """
     if purchase is None:
         return LinkRequested(contract_id, 1, cause, LinkVerb.RESERVE, request_id, order, service_request_id, component)
@@ -184,29 +184,29 @@ def observe(
 ) -> tuple[LinkEvent, ...]:
     """What a contract that the seller showed changes: nothing, where its revision is not above that of the copy.
 
-    One that the order cannot have led to undoes the purchase; and of an undone purchase, what lives is cancelled.
-    Raises ValueError for a contract with another id.
+    One that the order cannot have led to undoes the purchase, and is cancelled. Nothing is written of a purchase that
+    is not open any more, so that it can be forgotten. Raises ValueError for a contract with another id.
     """
     if contract.id != purchase.id:
         raise ValueError(f"contract {contract.id} is not the one of purchase {purchase.id}")
-    if purchase.copy is not None and contract.revision <= purchase.copy.revision:
+    if not purchase.open or (purchase.copy is not None and contract.revision <= purchase.copy.revision):
         return ()
     events: list[LinkEvent] = []
-    version, given_up = purchase.version, purchase.undone is not None
-    wrong = _wrong(purchase.order, contract)
-    if wrong and not given_up:
-        version, given_up = version + 1, True
+    version = purchase.version + 1
+    wrong = "" if purchase.undone else _wrong(purchase.order, contract)
+    if wrong:
         events.append(LinkUndone(purchase.id, version, cause, UNTRUE, wrong, None, elapsed))
-    version += 1
+        version += 1
     events.append(LinkObserved(purchase.id, version, cause, contract, elapsed))
-    if given_up and contract.live and (events[0] is not events[-1] or not purchase.cancelling):
-        request_id = str(uuid5(NAMESPACE_URL, f"{purchase.id}/given up/{version}"))
-        events.append(
-            LinkRequested(
-                purchase.id, version + 1, cause, LinkVerb.CANCEL, request_id, reason="the buyer had given it up"
-            )
-        )
+    if wrong and contract.live:
+        request_id = give_up_id(purchase.id)
+        events.append(LinkRequested(purchase.id, version + 1, cause, LinkVerb.CANCEL, request_id, reason=wrong))
     return tuple(events)
+
+
+def give_up_id(purchase_id: str) -> str:
+    """The request id of the cancellation of a contract that is there although its purchase is undone."""
+    return str(uuid5(NAMESPACE_URL, f"{purchase_id}/given up"))
 
 
 def undo(

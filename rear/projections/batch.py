@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from rear.domain.allocation import Allocation
 from rear.domain.contract import Contract
+from rear.domain.event import AggregateType
 from rear.domain.events import (
     AllocationCreated,
     CapacityChanged,
@@ -17,9 +18,11 @@ from rear.domain.events import (
     PoolTermsChanged,
 )
 from rear.domain.pool import Pool
+from rear.domain.purchase import Purchase
+from rear.domain.service_request import ForgottenRequest, ServiceRequest
 from rear.domain.state import Service
 from rear.ledger.commit import Committed
-from rear.projections import rows, schema
+from rear.projections import histories, rows, schema
 from rear.projections.rows import Row
 
 Statement = tuple[str, list[Row]]
@@ -51,6 +54,8 @@ class Changes:
     contracts: dict[str, Contract] = field(default_factory=dict)
     created: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     allocations: dict[str, Allocation] = field(default_factory=dict)
+    purchases: dict[str, Purchase] = field(default_factory=dict)
+    histories: list[Row] = field(default_factory=list)
 
 
 def statements(committed: Iterable[Committed]) -> list[Statement]:
@@ -73,7 +78,24 @@ def changes_of(committed: Iterable[Committed]) -> Changes:
             changes.allocations[after.id] = after
             if isinstance(item.step.event, AllocationCreated):
                 changes.created[after.id] = (item.sequence, item.payload)
+        elif isinstance(after, Purchase):
+            changes.purchases[after.id] = after
+            changes.histories.append(
+                histories.history_row(item.sequence, AggregateType.PURCHASE, after.id, item.payload)
+            )
+        elif isinstance(after, ServiceRequest | ForgottenRequest):
+            changes.histories.append(
+                histories.history_row(item.sequence, AggregateType.REQUEST, after.id, item.payload)
+            )
     return changes
+
+
+def rare_statements(changes: Changes) -> list[Statement]:
+    """Those for aggregates that are few: the same, however the tables are filled."""
+    return [
+        (schema.PUT_PURCHASE, [histories.purchase_row(found) for found in changes.purchases.values()]),
+        (schema.NEW_HISTORY, changes.histories),
+    ]
 
 
 def standing_row(last: Committed, service: Service) -> Row:
@@ -135,5 +157,6 @@ def _statements(changes: Changes) -> list[Statement]:
             schema.PUT_ALLOCATION,
             [rows.allocation_row(found) for key, found in allocations.items() if key not in created],
         ),
+        *rare_statements(changes),
     ]
     return [statement for statement in made if statement[1]]

@@ -17,7 +17,7 @@ from rear import failpoints
 from rear.domain.state import Service
 from rear.ledger.commit import Committed
 from rear.projections import rows, schema
-from rear.projections.batch import Changes, Statement, changes_of, standing_row
+from rear.projections.batch import Changes, Statement, changes_of, rare_statements, standing_row
 from rear.projections.rows import Row
 
 CACHE_KIB: Final = 32 * 1024
@@ -99,6 +99,7 @@ class Filling:
         for key, allocation in changes.allocations.items():
             if not allocation.stands:
                 del allocations[key]
+        yield from rare_statements(changes)
 
 
 @contextmanager

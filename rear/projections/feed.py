@@ -15,6 +15,7 @@ import structlog
 
 from rear.domain.contract import Contract
 from rear.domain.lifecycle import ContractState
+from rear.domain.purchase import Purchase
 from rear.domain.refusals import TryAgain
 from rear.domain.state import State
 from rear.domain.window import SECOND
@@ -80,6 +81,10 @@ class TablesFeed:
     def contract(self, contract_id: str) -> Contract | None:
         """A contract by its id, as the tables have it; None where they have none."""
         return self.tables.contract(contract_id)
+
+    def purchase(self, contract_id: str) -> Purchase | None:
+        """A purchase by its id, also one that has ended, as the tables have it; None where they have none."""
+        return self.tables.purchase(contract_id)
 
     async def contracts(
         self, *, buyer_id: str, states: Sequence[ContractState], pool_id: str, after: int, limit: int

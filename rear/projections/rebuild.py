@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from rear.domain.allocation import Allocation
 from rear.domain.contract import Contract
+from rear.domain.purchase import Purchase
 from rear.domain.state import State
 from rear.ledger.commit import Committed
 from rear.ledger.opening import Tip, replay
@@ -27,9 +28,9 @@ class Replayed:
 
 
 def forget_ended(state: State, batch: Sequence[Committed]) -> None:
-    """Drops contracts and allocations that have ended from memory: the tables have them."""
+    """Drops contracts, allocations and purchases that have ended from memory: the tables have them."""
     for item in batch:
-        if isinstance(item.step.after, Contract | Allocation):
+        if isinstance(item.step.after, Contract | Allocation | Purchase):
             state.forget(item.step.after)
 
 

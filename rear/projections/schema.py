@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA_VERSION: Final = 7
+SCHEMA_VERSION: Final = 8
 """Another number, and the tables are rebuilt from the ledger."""
 
 CONDEMNED: Final = -1
@@ -76,6 +76,30 @@ CREATE TABLE allocations (
     endpoint TEXT,
     event BLOB NOT NULL
 );
+CREATE TABLE purchases (
+    contract_id TEXT PRIMARY KEY,
+    provider_id TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    flavour_id TEXT NOT NULL,
+    service_request_id TEXT NOT NULL,
+    component TEXT NOT NULL,
+    open INTEGER NOT NULL,
+    pending TEXT,
+    state TEXT,
+    revision INTEGER,
+    starts_at INTEGER,
+    ends_at INTEGER,
+    undone_because TEXT,
+    version INTEGER NOT NULL,
+    requested_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE histories (
+    sequence INTEGER PRIMARY KEY,
+    aggregate TEXT NOT NULL,
+    aggregate_id TEXT NOT NULL,
+    event BLOB NOT NULL
+);
 """
 """The tables without their indexes.
 
@@ -90,6 +114,8 @@ CREATE UNIQUE INDEX hold_ids ON holds (pool_id, hold_id);
 CREATE UNIQUE INDEX contract_ids ON contracts (contract_id);
 CREATE INDEX live_contracts ON contracts (due_at, contract_id) WHERE live;
 CREATE UNIQUE INDEX live_allocations ON allocations (allocation_id) WHERE state != 'RELEASED';
+CREATE INDEX open_purchases ON purchases (contract_id) WHERE open;
+CREATE INDEX histories_of ON histories (aggregate_id, aggregate, sequence);
 """
 """Those on what lives hold all that a start asks for. Of allocations no other is ever looked for: one that is released
 does not change any more. Each index on ids is a write to a page at random for each reservation.
@@ -102,6 +128,8 @@ TABLES: Final = {
     "holds": "sequence",
     "contracts": "sequence",
     "allocations": "sequence",
+    "purchases": "contract_id",
+    "histories": "sequence",
 }
 """Every table with the columns that order it for a digest."""
 
@@ -132,4 +160,6 @@ _PUT_ALLOCATION: Final = (
 )
 PUT_ALLOCATION: Final = f"{_PUT_ALLOCATION} WHERE allocation_id = ? AND state != 'RELEASED'"
 PUT_ALLOCATION_AT: Final = f"{_PUT_ALLOCATION} WHERE sequence = ?"
+PUT_PURCHASE: Final = "INSERT OR REPLACE INTO purchases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+NEW_HISTORY: Final = "INSERT INTO histories VALUES (?, ?, ?, ?)"
 PUT_STANDING: Final = "INSERT OR REPLACE INTO standing VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)"

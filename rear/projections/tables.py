@@ -21,8 +21,11 @@ from immutables import Map
 from rear import failpoints
 from rear.domain.allocation import Allocation
 from rear.domain.contract import Contract
+from rear.domain.event import AggregateType
+from rear.domain.events import AnyEvent
 from rear.domain.hold import Hold
 from rear.domain.lifecycle import ContractState
+from rear.domain.purchase import Purchase
 from rear.domain.state import Service, State
 from rear.domain.window import Instant
 from rear.ledger.chain import GENESIS
@@ -31,6 +34,7 @@ from rear.ledger.errors import LedgerError
 from rear.projections import rows, schema
 from rear.projections.batch import standing_row, statements
 from rear.projections.bulk import Filling, filling
+from rear.projections.histories import events_of, purchase_of
 from rear.projections.known import KnownContracts
 from rear.projections.lazy import Lazily, LazyHolds
 
@@ -196,6 +200,8 @@ class Tables:
         state.contracts = Lazily((key for (key,) in live), self._live_contract)
         standing = self._reader.execute("SELECT allocation_id FROM allocations WHERE state != 'RELEASED'")
         state.allocations = Lazily((key for (key,) in standing), self._allocation)
+        purchases = self._reader.execute("SELECT contract_id FROM purchases WHERE open")
+        state.purchases = Lazily((key for (key,) in purchases), self._open_purchase)
         return state
 
     @contextmanager
@@ -232,6 +238,13 @@ class Tables:
                 raise LookupError(f"allocation {allocation_id} is gone")
             return rows.allocation_from(row)
 
+    def _open_purchase(self, contract_id: str) -> Purchase:
+        with self._reading_late():
+            found = self.purchase(contract_id)
+            if found is None:
+                raise LookupError(f"purchase {contract_id} is gone")
+            return found
+
     def learning(self) -> Iterator[None]:
         """Learns in slices which contracts have a row, so that others need not be looked for."""
         after = ""
@@ -249,6 +262,14 @@ class Tables:
             f"SELECT {rows.CONTRACT_COLUMNS} FROM contracts WHERE contract_id = ?", (contract_id,)
         ).fetchone()
         return None if row is None else rows.contract_from(row)
+
+    def purchase(self, contract_id: str) -> Purchase | None:
+        """A purchase at the tables' position; None where there is none."""
+        return purchase_of(self._reader, contract_id)
+
+    def history(self, aggregate: AggregateType, aggregate_id: str) -> list[AnyEvent]:
+        """The events of an aggregate whose history is kept, the first one first; none where there is none."""
+        return events_of(self._reader, aggregate, aggregate_id)
 
     def contracts(
         self, *, buyer_id: str, states: Sequence[ContractState], pool_id: str, after: int, limit: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from rear.domain import allocation as allocations
 from rear.domain import contract as contracts
 from rear.domain import pool as pools
+from rear.domain import purchase as purchases
 from rear.domain import reservation
 from rear.domain.allocation import Peering
 from rear.domain.contract import Contract, VerbCommand
@@ -34,6 +36,7 @@ from rear.ledger.sources import RandomIds
 from rear.projections.lazy import Lazily, LazyHolds
 from rear.projections.rebuild import Replayed
 from rear.projections.tables import Tables
+from tests.examples import COPY, ORDER
 from tests.seller import BUYER, T0, divisible, gpus, wish
 
 PROMISES = Promises(default_lease=Duration(6 * HOUR), maximum_ttp=Duration(2 * HOUR))
@@ -72,7 +75,7 @@ class History:
             self.requests += 1
             self.now = after(self.now, self.random.randrange(90 * MINUTE))
             verbs = (self.reserve, self.reserve, self.reserve, self.cancel, self.buy, self.resize, self.peer, self.fail)
-            command = self.random.choice(verbs)
+            command = self.random.choice((*verbs, self.order, self.see, self.see))
             command()
             if self.random.random() < 0.7:
                 for contract in [*self.state.contracts.values()]:
@@ -137,6 +140,33 @@ class History:
             if failed is not None:
                 self.add([failed])
 
+    def order(self) -> None:
+        key = f"p{self.requests}"
+        asked = purchases.request_reserve(None, key, key, ORDER, "request-1", "web", self.cause())
+        assert asked is not None
+        self.add([asked])
+
+    def see(self) -> None:
+        """What a seller may do and say of a purchase, and what may be asked of it next."""
+        known = [purchase for purchase in self.state.purchases.values() if purchase.open]
+        if not known:
+            return
+        found, cause = self.random.choice(known), self.cause()
+        revision = found.copy.revision + 1 if found.copy else 1
+        states = (ContractState.RESERVED, ContractState.RESERVED, ContractState.CONFIRMED, ContractState.REVOKED)
+        copy = replace(COPY, id=found.id, revision=revision, state=self.random.choice(states))
+        events: list[AnyEvent | None]
+        match self.random.randrange(4):
+            case 0:
+                events = [purchases.undo(found, "CAPACITY_EXCEEDED", "no room", cause)]
+            case 1:
+                events = [purchases.request_cancel(found, f"c{self.requests}", "why", cause)]
+            case 2 if found.pending is None and found.state is ContractState.RESERVED:
+                events = [purchases.request_purchase(found, f"b{self.requests}", cause)]
+            case _:
+                events = [*purchases.observe(found, copy, cause)]
+        self.add([event for event in events if event is not None])
+
     def resize(self) -> None:
         pool = self.state.pools[self.random.choice("ab")]
         capacity = Quantities({"cpu_millicores": self.random.choice([8_000, 16_000])})
@@ -164,6 +194,8 @@ class History:
             self.state.forget(contract)
         for allocation in [*self.state.allocations.values()]:
             self.state.forget(allocation)
+        for purchase in [*self.state.purchases.values()]:
+            self.state.forget(purchase)
 
 
 @contextmanager
@@ -180,6 +212,8 @@ def touch(state: State, random: Random) -> None:
         assert state.contracts.get(key) is state.contracts[key]
     for key in random.sample(sorted(state.allocations), random.randint(0, len(state.allocations))):
         assert state.allocations[key].id == key
+    for key in random.sample(sorted(state.purchases), random.randint(0, len(state.purchases))):
+        assert state.purchases[key].id == key
     for key in random.sample(sorted(state.pools), random.randint(0, len(state.pools))):
         assert len(state.calendar(key).units) == 2
 
@@ -195,6 +229,7 @@ def test_a_state_that_is_read_late_is_the_state_that_was_never_written(seed: int
 
         assert (set(loaded.contracts), set(loaded.allocations)) == keys
         assert (len(loaded.contracts), len(loaded.allocations)) == (len(keys[0]), len(keys[1]))
+        assert set(loaded.purchases) == set(history.state.purchases)
         assert tables.due() == sorted(
             (due, each.id) for each in history.state.contracts.values() if (due := contracts.next_due(each)) is not None
         )
@@ -205,6 +240,7 @@ def test_a_state_that_is_read_late_is_the_state_that_was_never_written(seed: int
             dict(history.state.allocations),
             history.state.service,
             history.state.last_recorded,
+            dict(history.state.purchases),
         )
 
         second = history.go_on(after_it)
@@ -214,12 +250,14 @@ def test_a_state_that_is_read_late_is_the_state_that_was_never_written(seed: int
         assert loaded.pools == history.state.pools
         assert loaded.contracts == history.state.contracts
         assert loaded.allocations == history.state.allocations
+        assert loaded.purchases == history.state.purchases
 
         for step in reversed(steps):
             loaded.revert(step)
         assert loaded.pools == known.pools
         assert loaded.contracts == known.contracts
         assert loaded.allocations == known.allocations
+        assert loaded.purchases == known.purchases
 
 
 @given(seed=st.integers(0, 2**32), sizes=st.lists(st.integers(0, 12), min_size=1, max_size=5))
@@ -227,7 +265,7 @@ def test_tables_that_are_written_from_a_state_that_is_read_late_are_those_of_a_r
     seed: int, sizes: list[int]
 ) -> None:
     history = History(Random(seed))
-    with new_tables() as late, new_tables() as once:
+    with new_tables() as late, new_tables() as once, new_tables() as bulk:
         every: list[Committed] = []
         for size in sizes:
             batch = history.go_on(size)
@@ -242,7 +280,16 @@ def test_tables_that_are_written_from_a_state_that_is_read_late_are_those_of_a_r
             [Committed(each.sequence, each.hash, each.payload, eager.apply(each.step.event)) for each in every]
         )
 
+        with bulk.filled_anew() as filling:
+            for begin in range(0, len(every), 7):
+                filling.take(every[begin : begin + 7])
+            filling.stand(eager.service)
+
         assert late.digest() == once.digest()
+        assert bulk.digest() == once.digest()
+        for key in [*history.state.purchases]:
+            assert late.purchase(key) == history.state.purchases[key]  # those that have ended too
+            assert late.load().purchases.get(key) == eager.purchases.get(key)
         assert late.load().contracts == eager.contracts
         assert late.load().allocations == eager.allocations
         assert late.load().pools == eager.pools

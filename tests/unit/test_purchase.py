@@ -160,21 +160,13 @@ class TestUndone:
         assert purchases.undo(undone, "AGAIN", "", CAUSE) is None
         assert purchases.request_cancel(undone, "c1", "", CAUSE) is None
 
-    def test_a_contract_that_the_seller_has_all_the_same_is_cancelled(self) -> None:
-        undone = after_all(asked(), purchases.undo(asked(), "UNTRUE_ANSWER", "", CAUSE))
-
-        found = observed(undone, seen(ContractState.RESERVED))
-        assert found.cancelling
-        assert found.state is None
-        assert observed(found, seen(ContractState.CONFIRMED, 2)).cancelling  # asked once
-        ended = observed(found, seen(ContractState.CANCELLED, 2))
-        assert not ended.open
-
-    @pytest.mark.parametrize("state", TERMINAL_STATES)
-    def test_one_that_has_ended_there_is_only_noted(self, state: ContractState) -> None:
+    @pytest.mark.parametrize("state", ContractState)
+    def test_nothing_is_written_of_what_is_not_open_any_more(self, state: ContractState) -> None:
         undone = after_all(asked(), purchases.undo(asked(), "PERMISSION_DENIED", "", CAUSE))
+        ended = observed(asked(), seen(ContractState.EXPIRED, 2))
 
-        assert not observed(undone, seen(state)).open
+        assert purchases.observe(undone, seen(state, 5), CAUSE) == ()
+        assert purchases.observe(ended, seen(state, 5), CAUSE) == ()
 
     @pytest.mark.parametrize(
         "untrue",
@@ -197,6 +189,8 @@ class TestUndone:
         assert given_up.cancelling
         assert given_up.undone is not None
         assert given_up.undone.reason == UNTRUE
+        assert given_up.state is None
+        assert not observed(given_up, seen(ContractState.CANCELLED, 2, **untrue)).open
 
 
 def test_a_purchase_begins_with_its_order() -> None:

@@ -1,0 +1,70 @@
+"""Aggregates that are few and have many fields: all their events are kept, and a value is the fold of its events.
+
+Beside that each kind has a table with a row for each, of what it is looked for by.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import reduce
+from typing import Final, cast
+
+from rear.domain import purchase as purchases
+from rear.domain.event import AggregateType
+from rear.domain.events import AnyEvent
+from rear.domain.link_events import LinkEvent
+from rear.domain.purchase import Purchase
+from rear.domain.window import Instant
+from rear.ledger.codec import decode
+from rear.projections.rows import Row
+
+LATEST: Final = 2**63 - 1
+"""The last nanosecond that a column can hold, in the year 2262. What is later is written as this."""
+
+
+def history_row(sequence: int, aggregate: AggregateType, aggregate_id: str, event: bytes) -> Row:
+    """For NEW_HISTORY: one event, with its place in the ledger and its bytes there."""
+    return (sequence, aggregate.value, aggregate_id, event)
+
+
+def events_of(connection: sqlite3.Connection, aggregate: AggregateType, aggregate_id: str) -> list[AnyEvent]:
+    """The events of one aggregate, the first one first; none where there is no such aggregate."""
+    found = connection.execute(
+        "SELECT event FROM histories WHERE aggregate_id = ? AND aggregate = ? ORDER BY sequence",
+        (aggregate_id, aggregate.value),
+    )
+    return [decode(event).event for (event,) in found]
+
+
+def purchase_of(connection: sqlite3.Connection, contract_id: str) -> Purchase | None:
+    """A purchase by its id; None where there is none."""
+    events = cast("list[LinkEvent]", events_of(connection, AggregateType.PURCHASE, contract_id))
+    begun: Purchase | None = None
+    return reduce(purchases.evolve, events, begun)
+
+
+def purchase_row(purchase: Purchase) -> Row:
+    """For PUT_PURCHASE."""
+    order, copy, pending, undone = purchase.order, purchase.copy, purchase.pending, purchase.undone
+    return (
+        purchase.id,
+        order.provider_id,
+        order.endpoint,
+        order.flavour_id,
+        purchase.service_request_id,
+        purchase.component,
+        purchase.open,
+        None if pending is None else pending.verb.value,
+        None if copy is None else copy.state.value,
+        None if copy is None else copy.revision,
+        None if copy is None else _held(copy.window.start),
+        None if copy is None else _held(copy.window.end),
+        None if undone is None else undone.reason,
+        purchase.version,
+        purchase.requested_at,
+        purchase.updated_at,
+    )
+
+
+def _held(instant: Instant) -> int:
+    return min(max(instant, -LATEST), LATEST)
