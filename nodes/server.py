@@ -28,6 +28,7 @@ from rear.managers.consumer.neighbours import Neighbours
 from rear.operations.instrument import Instrument, Parts
 from rear.projections.tables import Tables, TablesError
 from rear.readiness import Readiness, Role
+from rear.rpc.announcing import Announcing
 from rear.rpc.identity import Anonymous, Callers
 from rear.rpc.security import Security
 from rear.rpc.server import RpcServer
@@ -140,6 +141,14 @@ class Node:
         port = self._server.bind(f"{settings.host}:{settings.port}")
         self.endpoint = f"{settings.host}:{port}"
         self._neighbours = Neighbours(settings.provider_id, self.endpoint, settings.neighbours)
+        self.readiness.tell("neighbours", lambda: len(self._neighbours.all()))
+        if settings.announce is not None:
+            announcing = Announcing(
+                settings.announce, settings.provider_id, self.endpoint, security is not None, lambda: self._gate.is_open
+            )
+            self._stack.push_async_callback(announcing.close)
+            announcing.start(self._neighbours)
+            self.readiness.warn("announcements", lambda: announcing.trouble)
         self._stack.push_async_callback(self._server.stop, 0)
         self.readiness.start(self._server.set_serving)
         self._stack.push_async_callback(self.readiness.stop)

@@ -39,6 +39,7 @@ from rear.managers.consumer.neighbours import Neighbour
 from rear.operations.options import view_options
 from rear.operations.watching import CannotWatch, View, watched
 from rear.process import run
+from rear.rpc.announcing import Multicast
 from rear.rpc.security import SecuritySettings
 from rear.rpc.server import PortTaken
 from rear.rpc.spiffe import DOMAIN_NAME
@@ -117,6 +118,7 @@ def role(
     log_format: str,
     servers: NatsServers | None,
     neighbours: tuple[Neighbour, ...],
+    announce: Multicast | None,
     standby: bool,
     take_over: bool,
     view: View,
@@ -145,6 +147,7 @@ def role(
         security=security,
         scrub=Pace(scrub_rate, scrub_every),
         neighbours=neighbours,
+        announce=announce,
     )
     try:
         run(_serve(settings, pools, ready_file, view))

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from nodes.neighbour_options import neighbour_options, read_neighbour
 from rear.managers.consumer.neighbours import Neighbour, Neighbours, Source
+from rear.rpc.announcing import Multicast
 from rear.rpc.spiffe import anybody_of, is_expected
 
 DOMAIN = "campus.test"
@@ -74,10 +75,23 @@ def test_a_flood_drives_nobody_out_and_is_not_kept(clock: Clock) -> None:
     for port in range(1, 50):
         known.announced(f"127.0.0.1:{port}", f"spiffe://campus.test/node/m{port}", 5)
     assert [each.endpoint for each in known.all()] == ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]
-    assert known.announced("127.0.0.1:1", "spiffe://campus.test/node/m1", 9)
+    assert not known.announced("127.0.0.1:1", "spiffe://campus.test/node/m1", 9)
     clock.now += 6
     assert known.announced("127.0.0.1:99", OTHER, 5)
     assert [each.endpoint for each in known.all()] == ["127.0.0.1:1", "127.0.0.1:99"]
+
+
+def test_silence_does_not_count_while_nobody_can_be_heard(clock: Clock) -> None:
+    known = neighbours(clock)
+    known.announced("127.0.0.1:2", OTHER, 5)
+    clock.now += 4
+    known.prolong(3)
+    clock.now += 3
+    assert len(known.all()) == 1
+    clock.now += 1
+    assert known.all() == ()
+    known.prolong(5)
+    assert known.all() == ()
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:7400", "n2.campus.test:7400", "[::1]:7400", "n2:1"])
@@ -102,8 +116,10 @@ def test_anything_else_is_no_neighbour(text: str) -> None:
 @click.command()
 @click.option("--domain", default=DOMAIN)
 @neighbour_options
-def command(domain: str, neighbours: tuple[Neighbour, ...]) -> None:
+def command(domain: str, neighbours: tuple[Neighbour, ...], announce: Multicast | None) -> None:
     click.echo(" ".join(f"{each.provider_id}@{each.endpoint}" for each in neighbours))
+    if announce is not None:
+        click.echo(f"{announce} by {announce.interface or 'any'} every {announce.every:g} s")
 
 
 def test_neighbours_are_named_by_options_or_by_the_environment() -> None:
@@ -117,6 +133,35 @@ def test_a_neighbour_that_is_named_twice_is_refused() -> None:
     refused = CliRunner().invoke(command, ["--neighbour", "a:1", "--neighbour", f"{OTHER}=a:1"])
     assert refused.exit_code == 2
     assert "a:1 is named twice" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--announce"], "239.255.82.69:7401 by any every 2 s"),
+        (["--announce", "239.1.2.3:99", "--announce-interface", "10.0.0.1"], "239.1.2.3:99 by 10.0.0.1 every 2 s"),
+        (["--announce", "--announce-every", "5"], "239.255.82.69:7401 by any every 5 s"),
+    ],
+)
+def test_a_node_announces_itself_where_it_is_told_to(arguments: list[str], said: str) -> None:
+    assert CliRunner().invoke(command, arguments).output == f"\n{said}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--announce", "127.0.0.1:99"],
+        ["--announce", "239.1.2.3"],
+        ["--announce", "239.1.2.3:0"],
+        ["--announce", "--announce-interface", "eth0"],
+        ["--announce", "--announce-every", "0"],
+        ["--announce-every", "5"],
+    ],
+)
+def test_where_nobody_can_announce_is_refused(arguments: list[str]) -> None:
+    refused = CliRunner().invoke(command, arguments)
+    assert refused.exit_code == 2
+    assert "--announce" in refused.output
 
 
 def test_a_service_may_be_expected_by_its_identity_or_by_its_domain() -> None:

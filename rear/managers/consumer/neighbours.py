@@ -71,23 +71,25 @@ class Neighbours:
         return (*self._configured.values(), *announced)
 
     def announced(self, endpoint: str, provider_id: str, lease: float) -> bool:
-        """Somebody says of itself that it is there, for `lease` seconds; tells whether that is kept.
+        """Somebody says of itself that it is there, for `lease` seconds; tells whether that is new.
 
         Where there are too many, those that are known stay, so that a flood drives nobody out.
         """
         if self._is_own(Neighbour(endpoint, provider_id)):
             return False
-        key = endpoint, provider_id
-        if key not in self._announced:
-            self._drop_lapsed()
+        key, now = (endpoint, provider_id), self._clock()
+        new = self._announced.get(key, now) <= now
+        if new and len(self._announced) >= self._most:
+            self._announced = {kept: until for kept, until in self._announced.items() if until > now}
             if len(self._announced) >= self._most:
                 return False
-        self._announced[key] = self._clock() + lease
-        return True
+        self._announced[key] = now + lease
+        return new
+
+    def prolong(self, seconds: float) -> None:
+        """Nobody could be heard for so long: nobody's lease ends for that."""
+        now = self._clock()
+        self._announced = {kept: until + seconds for kept, until in self._announced.items() if until > now}
 
     def _is_own(self, neighbour: Neighbour) -> bool:
         return neighbour.provider_id == self._own_id or neighbour.endpoint == self._own_endpoint
-
-    def _drop_lapsed(self) -> None:
-        now = self._clock()
-        self._announced = {key: until for key, until in self._announced.items() if until > now}
