@@ -5,7 +5,8 @@ Scalars are read as the text that is written: a version `1.30` stays "1.30", a c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
@@ -16,6 +17,7 @@ from rear.documents import DocumentError, TextError, plain, quoted
 
 MAX_DEPTH: Final = 16
 
+_JSON_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,19})?")
 _NULL: Final = "tag:yaml.org,2002:null"
 _KINDS_OF_NODE: Final[dict[type[yaml.Node], str]] = {
     yaml.ScalarNode: "a single value",
@@ -78,6 +80,12 @@ class Value:
         except TextError as error:
             self.fail(str(error))
 
+    def verbatim(self) -> str:
+        """Its text as it is, which may be empty or of many lines."""
+        if not isinstance(self.node, yaml.ScalarNode):
+            self.fail(f"is {self._kind()}; write a single value")
+        return "" if self.node.tag == _NULL else str(self.node.value)
+
     def read(self, parse: Callable[[str], T]) -> T:
         """What `parse` makes of its text."""
         try:
@@ -92,6 +100,18 @@ class Value:
         if not (digits.isascii() and digits.isdecimal() and len(digits) <= 19 and low <= int(text) <= high):
             self.fail(f"is {quoted(text)}; write a whole number from {low} to {high}")
         return int(text)
+
+    @property
+    def shown(self) -> str:
+        """What it is, for an error message: its text in quotes, or what else it is."""
+        if not isinstance(self.node, yaml.ScalarNode) or self.node.tag == _NULL:
+            return self._kind()
+        return quoted(str(self.node.value))
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether it is a single value."""
+        return isinstance(self.node, yaml.ScalarNode)
 
     @property
     def is_list(self) -> bool:
@@ -135,6 +155,35 @@ class Value:
                 self.fail(f"has no `{key}`; add it")
         return found
 
+    def plain_data(self) -> object:
+        """The value as JSON would have it: numbers where they are written as such, all other scalars as texts."""
+        if isinstance(self.node, yaml.SequenceNode):
+            return [item.plain_data() for item in self.items()]
+        if isinstance(self.node, yaml.MappingNode):
+            return {key: value.plain_data() for key, value in self.entries().items()}
+        if self.node.tag == _NULL:
+            return None
+        text = str(self.node.value)
+        if self.node.style is None and _JSON_NUMBER.fullmatch(text):  # type: ignore[attr-defined]
+            return float(text) if "." in text else int(text)
+        return text
+
+    def at(self, steps: Iterable[str | int]) -> Value:
+        """The value below this one that `steps` lead to, keys and places in lists, as far as there is one."""
+        found = self
+        for step in steps:
+            inner: Mapping[str | int, Value]
+            if isinstance(found.node, yaml.SequenceNode):
+                inner = dict(enumerate(found.items()))
+            elif isinstance(found.node, yaml.MappingNode):
+                inner = dict(found.entries().items())
+            else:
+                break
+            if step not in inner:
+                break
+            found = inner[step]
+        return found
+
     def over(self, defaults: Value | None) -> Value:
         """This mapping with what `defaults` adds: mappings merge key by key, all else replaces.
 
@@ -143,6 +192,10 @@ class Value:
         if defaults is None:
             return self
         return Value(self.path, _merged(defaults.node, self.node), self.where)
+
+    def key_line(self, key: str) -> int:
+        """The line on which a key of the mapping stands."""
+        return dict(zip(self.entries(), self._key_lines(), strict=True))[key]
 
     def _key_lines(self) -> Iterator[int]:
         return (int(key.start_mark.line) + 1 for key, _ in self.node.value)

@@ -63,12 +63,12 @@ def check_times(intent: Intent, now: Instant, skew: Duration, parent: str = "") 
 
 
 def _check_component(component: Component, path: str) -> None:
-    check_well_formed(component.partition, f"{path}.partition")
     for kind, amount in component.partition.quantities.items():
         if amount == 0:
             raise InvalidField(
                 field_of(kind, f"{path}.partition.quantities"), "is 0; ask for more than nothing, or leave it out"
             )
+    check_well_formed(component.partition, f"{path}.partition")
     for kind, amount in component.minimum.items():
         _check_minimum(kind, amount, component, f"{path}.minimum")
     _check_window(component, path)

@@ -1,0 +1,76 @@
+"""The published JSON Schema of intents, and what it says of a document (workflow step 2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from rear.documents import DocumentError, quoted
+from rear.yaml_tree import Value
+
+SCHEMA: Final = Path(__file__).parent / "intent.schema.json"
+"""The schema, draft 2020-12; `docs/intent.schema.json` is the same file."""
+
+
+def check_schema(document: Value) -> None:
+    """Refuses what the schema does not allow. Raises DocumentError for the first error in the document's order."""
+    data = document.plain_data()
+    found = [_told(document, error) for error in _validator().iter_errors(data)]
+    if found:
+        raise min(found, key=lambda error: error.line)
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    return Draft202012Validator(json.loads(SCHEMA.read_text("utf-8")))
+
+
+def _told(document: Value, error: ValidationError) -> DocumentError:
+    """The error with its line, in the words of all documents."""
+    value = document.at(error.absolute_path)
+    if error.validator == "additionalProperties" and not error.validator_value:
+        known = error.schema["properties"]  # type: ignore[index]
+        unknown = next(key for key in value.entries() if key not in known)
+        return DocumentError(
+            value.path,
+            value.key_line(unknown),
+            value.where,
+            f"unknown key {quoted(unknown)}; known are: {', '.join(known)}",
+        )
+    return DocumentError(value.path, value.line, value.where, "; ".join(_problem(value, error)))
+
+
+def _problem(value: Value, error: ValidationError) -> Iterator[str]:
+    wanted: Any = error.validator_value
+    match "propertyNames" if "propertyNames" in error.absolute_schema_path else error.validator:
+        case "required":
+            missing = next(key for key in wanted if key not in value.entries())
+            yield f"has no `{missing}`"
+            yield "add it"
+            return
+        case "anyOf":
+            keys = [f"`{option['required'][0]}`" for option in wanted]
+            yield f"has neither {' nor '.join(keys)}"
+            yield "add one of them"
+            return
+        case "propertyNames":
+            yield f"holds {quoted(str(error.instance))}"
+        case "minimum" if value.is_scalar and wanted == 0:
+            yield f"is {quoted(value.verbatim())}"
+            yield "it must not be negative"
+            return
+        case "minItems" | "minProperties" | "minLength":
+            yield "is empty"
+        case "maxItems" | "maxProperties":
+            yield f"has {len(error.instance)} entries"  # type: ignore[arg-type]
+        case "maxLength":
+            yield f"has {len(value.verbatim())} characters"
+        case _:
+            yield f"is {value.shown}"
+    yield f"write {error.schema['description']}"  # type: ignore[index]

@@ -1,0 +1,257 @@
+"""Intents as YAML documents: the form, and errors that name path and line."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from nodes.intent_document import read_document
+from rear.documents import DocumentError
+from rear.domain.demand import Demand
+from rear.domain.intent import Agreement, Component, Constraints, Intent, Objective, Port, Workload
+from rear.domain.price import Money
+from rear.domain.quantities import Quantities
+from rear.domain.selector import LocationFilter, TextFilter, Vicinity
+from rear.domain.units import UnitRequest
+from rear.domain.window import HOUR, MILLISECOND, MINUTE, SECOND, AskedWindow, Duration, Instant
+from rear.intent_schema import SCHEMA
+
+NOW = Instant(1_800_000_000 * SECOND)
+SKEW = Duration(5 * SECOND)
+ROOT = Path(__file__).parents[2]
+
+SMALL = """\
+name: shop
+components:
+- name: web
+  quantities: {cpu: 2}
+  workload: {command: [serve]}
+"""
+WHOLE = """\
+name: shop
+agreement: direct
+priority: -3
+components:
+- name: web
+  quantities: {cpu: 500m, memory: 4GiB, storage: 1.5GB, pods: 3, extended: {licences: 2}}
+  units:
+  - {class: gpu, count: 2, millis: 500, model: T4, attributes: {memory: 16GiB}}
+  - {class: vlan}
+  minimum: {cpu: 0.25}
+  constraints:
+    architectures: [amd64]
+    gpu_models: [T4, A10]
+    location: {country: NO, city: [Oslo, Bergen], near: {latitude: 59.9, longitude: -10, radius: 50km}}
+    max_price: 0.05 EUR
+    max_latency: 20ms
+    security_standards: [iso27001]
+    tags: {tier: core, version: 1.30}
+  window: {start: 2027-01-15T10:00:00+02:00, for: 1h30m}
+  latest_start: +2h
+  workload:
+    command: [serve, "", 8080, 'a
+      b']
+    environment: {DEBUG: yes, PORT: 8080, EMPTY: }
+    ports: [{name: http, number: 8080, protocol: tcp}]
+  optimise: carbon
+  depends_on: [store]
+- name: store
+  units: [{class: gpu, millis: 300}]
+  window: {start: now, until: +1h}
+  workload: {command: [keep]}
+"""
+
+
+def read(text: str) -> Intent:
+    return read_document(text, NOW, SKEW)
+
+
+def test_the_whole_form_is_read() -> None:
+    web = Component(
+        "web",
+        Demand(
+            Quantities(
+                {
+                    "cpu_millicores": 500,
+                    "memory_bytes": 4 << 30,
+                    "storage_bytes": 1_500_000_000,
+                    "pods": 3,
+                    "licences": 2,
+                }
+            ),
+            (
+                UnitRequest("gpu", 2, 500, (("memory", "16GiB"), ("model", "T4"))),
+                UnitRequest("vlan", 1, 1_000),
+            ),
+        ),
+        Workload(
+            ("serve", "", "8080", "a b"),
+            (("DEBUG", "yes"), ("EMPTY", ""), ("PORT", "8080")),
+            (Port("http", 8080),),
+        ),
+        Quantities({"cpu_millicores": 250}),
+        Constraints(
+            ("amd64",),
+            ("T4", "A10"),
+            LocationFilter(
+                TextFilter("NO"), TextFilter(any_of=frozenset({"Oslo", "Bergen"})), Vicinity((59.9, -10.0), 50_000)
+            ),
+            Money("EUR", 50_000_000),
+            Duration(20 * MILLISECOND),
+            ("iso27001",),
+            (("tier", "core"), ("version", "1.30")),
+        ),
+        AskedWindow(NOW, duration=Duration(90 * MINUTE)),
+        Instant(NOW + 2 * HOUR),
+        Objective.CARBON,
+        ("store",),
+    )
+    store = Component(
+        "store",
+        Demand(units=(UnitRequest("gpu", 1, 300),)),
+        Workload(("keep",)),
+        window=AskedWindow(end=Instant(NOW + HOUR)),
+    )
+
+    assert read(WHOLE) == Intent("shop", (web, store), Agreement.DIRECT, -3)
+
+
+def test_the_sample_is_an_intent() -> None:
+    sample = read((ROOT / "nodes" / "samples" / "intent.yaml").read_text())
+
+    assert [component.name for component in sample.components] == ["store", "forecast"]
+
+
+def test_the_published_schema_is_the_one_that_is_used() -> None:
+    assert (ROOT / "docs" / "intent.schema.json").read_bytes() == SCHEMA.read_bytes()
+
+
+W = "components[0]"
+ERRORS = [
+    ("", 0, "", "is empty"),
+    ("- a\n", 1, "", "is a list; write keys and values"),
+    ("shop\n", 1, "", "is 'shop'; write keys and values"),
+    ("a: [\n", 2, "", "is not valid YAML"),
+    ("name: &a shop\ncomponents: *a\n", 2, "", "aliases are not read"),
+    ("a: " + "[" * 20 + "]" * 20, 1, "", "nested more than 16 deep"),
+    (SMALL.replace("name: shop", "name: shop\nname: shop"), 2, "name", "is given twice, first in line 1"),
+    (SMALL.replace("name: shop", "nmae: shop"), 1, "", "unknown key 'nmae'; known are: name, components"),
+    (SMALL.replace("  quantities", "  color: red\n  quantities"), 4, W, "unknown key 'color'"),
+    (SMALL.replace("cpu: 2", "cpus: 2"), 4, f"{W}.quantities", "unknown key 'cpus'; known are: cpu, memory"),
+    (SMALL.replace("name: shop\n", ""), 1, "", "has no `name`; add it"),
+    (SMALL.replace("  workload: {command: [serve]}\n", ""), 3, W, "has no `workload`; add it"),
+    (SMALL.replace("[serve]", "[]"), 5, f"{W}.workload.command", "is empty; write a list"),
+    (SMALL.replace("[serve]", "serve"), 5, f"{W}.workload.command", "is 'serve'; write a list"),
+    (SMALL.replace("[serve]", '[""]'), 5, f"{W}.workload.command", "name the program to run"),
+    (SMALL.replace("  quantities: {cpu: 2}\n", ""), 3, W, "has neither `quantities` nor `units`; add one"),
+    (SMALL.replace("cpu: 2", "cpu: -2"), 4, f"{W}.quantities.cpu", "is '-2'; it must not be negative"),
+    (SMALL.replace("cpu: 2", "cpu: 0"), 4, f"{W}.quantities.cpu", "is 0; ask for more than nothing"),
+    (SMALL.replace("cpu: 2", "cpu: two"), 4, f"{W}.quantities.cpu", "is 'two'; write cores, as in 4"),
+    (SMALL.replace("cpu: 2", "cpu: 0.0001"), 4, f"{W}.quantities.cpu", "too fine"),
+    (SMALL.replace("cpu: 2", "cpu: "), 4, f"{W}.quantities.cpu", "is empty; write cores"),
+    (SMALL.replace("cpu: 2", "memory: 2 bits"), 4, f"{W}.quantities.memory", "write a size"),
+    (SMALL.replace("cpu: 2", "pods: 1.5"), 4, f"{W}.quantities.pods", "is '1.5'; write a whole number"),
+    (SMALL.replace("cpu: 2", "extended: {cpu: 1}"), 4, f"{W}.quantities.extended.cpu", "beside `extended`"),
+    (SMALL.replace("cpu: 2", "extended: {a b: 1}"), 4, f"{W}.quantities.extended", "holds 'a b'; write names of 1"),
+    (SMALL + "  minimum: {cpu: 3}\n", 6, f"{W}.minimum.cpu", "it must be from 1 to what is asked for, 2000"),
+    (SMALL + "  units: [{class: gpu, millis: 1001}]\n", 6, f"{W}.units[0].millis", "is '1001'; write thousandths"),
+    (SMALL + "  units: [{class: gpu, count: 0}]\n", 6, f"{W}.units[0].count", "is '0'; write a whole number from 1"),
+    (SMALL + "  units: [{count: 1}]\n", 6, f"{W}.units[0]", "has no `class`"),
+    (SMALL + "  units: [{class: a, model: b, attributes: {model: c}}]\n", 6, f"{W}.units[0].model", "keep one"),
+    (SMALL + "  window: {for: 2}\n", 6, f"{W}.window.for", "is '2'; write a duration with its unit"),
+    (SMALL + "  window: {for: 0s}\n", 6, f"{W}.window.for", "must be longer than nothing"),
+    (SMALL + "  window: {for: 1h, until: +1h}\n", 6, f"{W}.window.for", "does not go with an end"),
+    (SMALL + "  window: {until: 2027-01-15T08:00:00}\n", 6, f"{W}.window.until", "an instant with its offset"),
+    (SMALL + "  window: {until: 2027-01-15T07:59:59Z}\n", 6, f"{W}.window.until", "lies in the past"),
+    (SMALL + "  window: {start: +2h, until: +1h}\n", 6, f"{W}.window.until", "must come after the start"),
+    (SMALL + "  window: {start: 2027-01-15T07:59:00Z}\n", 6, f"{W}.window.start", "lies in the past"),
+    (SMALL + "  window: {start: 2027-13-15T07:59:00Z}\n", 6, f"{W}.window.start", "write an instant, as in"),
+    (SMALL + "  window: {start: +2h}\n  latest_start: +1h\n", 7, f"{W}.latest_start", "before the window's start"),
+    (SMALL + "  constraints:\n    max_price: 5\n", 7, f"{W}.constraints.max_price", "an amount and its currency"),
+    (SMALL + "  constraints: {max_latency: fast}\n", 6, f"{W}.constraints.max_latency", "write a duration"),
+    (
+        SMALL + "  constraints:\n    location:\n      near: {latitude: 91, longitude: 1, radius: 1km}\n",
+        8,
+        f"{W}.constraints.location.near.latitude",
+        "is '91'; write degrees from -90 to 90",
+    ),
+    (SMALL + "  constraints: {location: {country: Norway}}\n", 6, f"{W}.constraints.location.country", "two capital"),
+    (SMALL.replace("[serve]}", "[serve], ports: [{name: a, number: 0}]}"), 5, f"{W}.workload.ports[0].number", "1 to"),
+    (
+        SMALL.replace("[serve]}", "[a], environment: {1A: b}}"),
+        5,
+        f"{W}.workload.environment",
+        "holds '1A'; write names of variables",
+    ),
+    (SMALL + "  optimise: speed\n", 6, f"{W}.optimise", "is 'speed'; write what decides between offers: price"),
+    (SMALL + "  depends_on: [store]\n", 6, f"{W}.depends_on[0]", "is 'store', which no component is"),
+    (SMALL + "  depends_on: [web]\n", 6, f"{W}.depends_on", "goes in a circle: web -> web"),
+    (SMALL + "- name: web\n  quantities: {cpu: 1}\n  workload: {command: [a]}\n", 6, "components[1].name", "is 'web'"),
+    (SMALL.replace("name: web", "name: Web"), 3, f"{W}.name", "is 'Web'; write a name of 1 to 63"),
+    (SMALL + "priority: 9999999999\n", 6, "priority", "write a whole number; higher is more important"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "where", "message"), ERRORS)
+def test_what_is_wrong_is_told_with_path_and_line(text: str, line: int, where: str, message: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        read(text)
+
+    assert message in caught.value.message
+    assert (caught.value.line, caught.value.where) == (line, where)
+
+
+def test_the_first_of_several_errors_is_told() -> None:
+    with pytest.raises(DocumentError) as caught:
+        read(SMALL.replace("cpu: 2", "cpu: x").replace("[serve]", "3"))
+
+    assert caught.value.line == 4
+
+
+def test_a_bomb_of_aliases_costs_nothing() -> None:
+    bomb = "a: &a [x]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(20))
+    with pytest.raises(DocumentError, match="aliases are not read"):
+        read(bomb)
+
+
+KEYS = sorted({*re.findall(r'"([a-z_]+)": \{', SCHEMA.read_text()), "gpu", "web"})
+MARKS = (*(": ", "\n", "\n  ", "\n- ", "{", "}", "[", "]", ",", '"', "&a", "*a", "!!x", "|"), "\x00", "\ud800", "---")
+SCALARS = st.sampled_from(["web", "1", "500m", "4GiB", "1h", "now", "+1h", "DE", "5 EUR", "amd64", "-1", "1e9", "T4"])
+STRUCTURES = st.recursive(
+    st.one_of(st.none(), st.integers(), st.floats(), st.booleans(), st.text(max_size=5), SCALARS),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(KEYS), inner, max_size=4)),
+    max_leaves=20,
+)
+TEXTS = st.one_of(st.text(), st.lists(st.sampled_from([*KEYS, *MARKS, "1", "-"]), max_size=30).map("".join))
+
+
+def outcome(text: str) -> Intent | str:
+    try:
+        return read(text)
+    except DocumentError as error:
+        return str(error)
+
+
+def assert_intent_or_one_line(text: str) -> None:
+    found = outcome(text)
+    assert isinstance(found, Intent) or found.isprintable()
+
+
+@given(text=TEXTS)
+@example("[" * 5_000)
+@example(SMALL.replace("cpu: 2", "cpu: " + "9" * 5_000))
+@example(SMALL.replace("web", "w" * 5_000))
+@example("components: [{name: 5, workload: , units: [[]]}]\nname: !!binary x")
+def test_arbitrary_text_is_an_intent_or_an_error(text: str) -> None:
+    assert_intent_or_one_line(text)
+
+
+@given(extra=st.dictionaries(st.sampled_from(KEYS), STRUCTURES, max_size=4))
+def test_arbitrary_components_are_intents_or_errors(extra: dict[str, object]) -> None:
+    component = {"name": "web", "quantities": {"cpu": "1"}, "workload": {"command": ["serve"]}} | extra
+    assert_intent_or_one_line(json.dumps({"name": "shop", "components": [component]}))
