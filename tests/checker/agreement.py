@@ -8,8 +8,9 @@ from google.protobuf.message import Message
 
 from rear.v1.contract_pb2 import Contract
 from tests.checker.buying import Buying
+from tests.checker.lives import ACTIVE, LIVE
 from tests.checker.replay import Replay
-from tests.checker.runs import ACTIVE, LIVE, Bought
+from tests.checker.runs import Bought
 
 
 def disagreements(buyer: Buying, sellers: Mapping[str, Replay], foreign: Collection[str] = ()) -> Iterator[str]:

@@ -36,7 +36,8 @@ from rear.event.v1.service_request_pb2 import (
 )
 from rear.v1.audit_service_pb2 import RecordedEvent
 from rear.v1.intent_pb2 import Agreement
-from tests.checker.runs import ACTIVE, LIVE, Bought, Run, VirtualNode
+from tests.checker.lives import ACTIVE, LIVE
+from tests.checker.runs import Bought, Run, VirtualNode
 
 STANDING: Final = ("INACTIVE", "ACTIVE")
 """States of an allocation that stands for something."""
@@ -65,6 +66,7 @@ class Buying:
             for self._sequence, envelope in sorted(commit, key=_place_in_commit):
                 self._follow(envelope)
             self._one_source_each()
+            self._what_is_undone_is_given_back()
             self._virtual_nodes_stand_for_contracts()
 
     def of(self, service_request_id: str) -> list[Bought]:
@@ -142,12 +144,12 @@ class Buying:
 
     def _answered(self, key: str, body: LinkObserved | LinkUndone) -> None:
         bought = self.purchases.get(key)
-        if bought is None or bought.undone:
-            self._find(f"something is seen of contract {key}, which nobody asked for or which does not exist")
+        if bought is None:
+            self._find(f"something is seen of contract {key}, which nobody asked for")
             return
         if isinstance(body, LinkUndone):
-            if bought.copy is not None:
-                self._find(f"contract {key} is undone, though its seller gave it")
+            if bought.undone or bought.copy is not None:
+                self._find(f"contract {key} is undone, though its seller has it or it was undone before")
             bought.undone = True
             return
         before = bought.copy
@@ -232,6 +234,11 @@ class Buying:
                 sources += [kept[component] for kept in (run.holds, run.places) if component in kept]
                 if len(sources) > 1:
                     self._find(f"component {component} of {run.request_id} has several sources: {', '.join(sources)}")
+
+    def _what_is_undone_is_given_back(self) -> None:
+        for key, bought in self.purchases.items():
+            if bought.undone and bought.live and "LINK_VERB_CANCEL" not in bought.verbs:
+                self._find(f"contract {key} is undone, is seen to live, and is not cancelled")
 
     def _virtual_nodes_stand_for_contracts(self) -> None:
         for key, node in self.nodes.items():

@@ -37,10 +37,11 @@ from rear.v1.contract_service_pb2 import ListContractsResponse
 from rear.v1.discovery_service_pb2 import GetFlavourResponse, ListFlavoursRequest, ListFlavoursResponse
 from tests.checker import counter_offers, reads
 from tests.checker.history import Call, Refusal, Unknown
+from tests.checker.lives import LIVE
 from tests.checker.order import Ceiling, Floor, candidates
 from tests.checker.recording import NOTHING_CHANGED
 from tests.checker.refusals import JUDGES, Between
-from tests.checker.replay import LIVE, Replay
+from tests.checker.replay import Replay
 from tests.checker.timelines import Effect
 
 MOST_FINDINGS_SHOWN: Final = 12

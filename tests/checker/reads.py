@@ -14,8 +14,9 @@ from rear.v1.selector_pb2 import Selector
 from rear.v1.window_pb2 import Window
 from tests.checker.capacity import Claim, amounts, fits, free
 from tests.checker.history import Call
+from tests.checker.lives import RESERVED
 from tests.checker.refusals import Between, resolve
-from tests.checker.replay import RESERVED, Replay
+from tests.checker.replay import Replay
 from tests.checker.timelines import PoolVersion
 
 ALL_POOLS: Final = frozenset({"window", "pool_ids"})

@@ -12,7 +12,8 @@ from rear.v1.discovery_service_pb2 import GetFlavourRequest
 from rear.v1.window_pb2 import Window
 from tests.checker.capacity import Claim, fits
 from tests.checker.history import Call, Refusal
-from tests.checker.replay import EXPIRED, LIVE, RESERVED, Replay
+from tests.checker.lives import EXPIRED, LIVE, RESERVED
+from tests.checker.replay import Replay
 from tests.checker.timelines import Effect, PoolVersion
 
 DAY: Final = 24 * 3600 * 10**9

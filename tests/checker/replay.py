@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Final
 
 from rear.event.v1.envelope_pb2 import Envelope
 from rear.event.v1.pool_pb2 import HoldKind, PoolTerms
@@ -17,44 +16,20 @@ from rear.v1.audit_service_pb2 import RecordedEvent
 from rear.v1.contract_pb2 import Contract, ContractState
 from rear.v1.flavour_pb2 import Partitionability
 from tests.checker.capacity import Claim, claim_of, free, span, stock_of
+from tests.checker.lives import (
+    ACTIVATED,
+    ACTIVE,
+    ALLOCATION_LIFE,
+    CONFIRMED,
+    ENDINGS,
+    INACTIVE,
+    LIFE,
+    METHODS,
+    PEERED,
+    RELEASED,
+    RESERVED,
+)
 from tests.checker.timelines import ContractTimeline, Effect, PoolTimeline, PoolVersion
-
-RESERVED: Final = ContractState.CONTRACT_STATE_RESERVED
-CONFIRMED: Final = ContractState.CONTRACT_STATE_CONFIRMED
-ACTIVE: Final = ContractState.CONTRACT_STATE_ACTIVE
-EXPIRED: Final = ContractState.CONTRACT_STATE_EXPIRED
-CANCELLED: Final = ContractState.CONTRACT_STATE_CANCELLED
-COMPLETED: Final = ContractState.CONTRACT_STATE_COMPLETED
-LIVE: Final = frozenset({RESERVED, CONFIRMED, ACTIVE})
-
-LIFE: Final = {
-    "contract_purchased": ({RESERVED}, CONFIRMED),
-    "contract_activated": ({CONFIRMED}, ACTIVE),
-    "contract_cancelled": ({RESERVED, CONFIRMED, ACTIVE}, CANCELLED),
-    "contract_expired": ({RESERVED}, EXPIRED),
-    "contract_completed": ({CONFIRMED, ACTIVE}, COMPLETED),
-}
-"""From which states an event may lead, and to which."""
-
-INACTIVE: Final = "inactive"
-PEERED: Final = "peered"
-ACTIVATED: Final = "active"
-FAILED: Final = "failed"
-RELEASED: Final = "released"
-
-ALLOCATION_LIFE: Final = {
-    "allocation_peered": ({INACTIVE, PEERED, ACTIVATED}, PEERED),
-    "allocation_activated": ({PEERED}, ACTIVATED),
-    "allocation_failed": ({INACTIVE, PEERED, ACTIVATED}, FAILED),
-}
-"""The same for an allocation."""
-
-METHODS: Final = {
-    "contract_reserved": "ReserveFlavour",
-    "contract_purchased": "PurchaseFlavour",
-    "contract_cancelled": "CancelContract",
-}
-ENDINGS: Final = frozenset({"contract_cancelled", "contract_expired", "contract_completed"})
 
 
 class Replay:

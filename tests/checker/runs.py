@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
 
 from rear.event.v1.purchase_pb2 import Order
-from rear.v1.contract_pb2 import Contract, ContractState
+from rear.v1.contract_pb2 import Contract
 from rear.v1.intent_pb2 import Intent
-
-RESERVED: Final = ContractState.CONTRACT_STATE_RESERVED
-ACTIVE: Final = ContractState.CONTRACT_STATE_ACTIVE
-LIVE: Final = frozenset({RESERVED, ContractState.CONTRACT_STATE_CONFIRMED, ACTIVE})
+from tests.checker.lives import LIVE
 
 
 @dataclass(slots=True)
@@ -30,12 +26,12 @@ class Bought:
     @property
     def live(self) -> bool:
         """Whether the seller may hold something for it, as far as the buyer knows."""
-        return not self.undone and (self.copy is None or self.copy.state in LIVE)
+        return not self.undone if self.copy is None else self.copy.state in LIVE
 
     @property
     def counts(self) -> bool:
         """Whether it is live and not being given up."""
-        return self.live and "LINK_VERB_CANCEL" not in self.verbs
+        return self.live and not self.undone and "LINK_VERB_CANCEL" not in self.verbs
 
     @property
     def held(self) -> bool:

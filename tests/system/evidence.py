@@ -24,12 +24,13 @@ from rear.v1.audit_service_pb2 import ReadEventsRequest, RecordedEvent
 from rear.v1.contract_pb2 import Contract
 from rear.v1.contract_service_pb2 import ListContractsRequest
 from tests.checker.replay import Replay
-from tests.system.asking import ACTIVE, CANCELLED, COMPLETED, CONFIRMED, EXPIRED
+from tests.system.asking import ACTIVE, CANCELLED, COMPLETED, CONFIRMED, EXPIRED, REVOKED
 
 LEADS_TO: Final = {
     "contract_purchased": CONFIRMED,
     "contract_activated": ACTIVE,
     "contract_cancelled": CANCELLED,
+    "contract_revoked": REVOKED,
     "contract_expired": EXPIRED,
     "contract_completed": COMPLETED,
 }

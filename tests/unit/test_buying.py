@@ -187,6 +187,11 @@ def ready_without_all(story: list[Commit]) -> str:
     return "is ready, though db is not"
 
 
+def undone_and_seen(story: list[Commit]) -> str:
+    story[4] = [("purchase", WEB, purchase_pb.LinkUndone(reason="CAPACITY_EXCEEDED")), *story[4]]
+    return "is undone, is seen to live, and is not cancelled"
+
+
 def begun_after_the_end(story: list[Commit]) -> str:
     story.append([("purchase", "contract-2", asked(purchase_pb.LinkVerb.LINK_VERB_RESERVE))])
     return "for a service request that has ended"
@@ -215,6 +220,7 @@ TAMPERINGS: Final[Sequence[Callable[[list[Commit]], str]]] = (
     an_allocation_that_stays,
     ready_without_resources,
     ready_without_all,
+    undone_and_seen,
     begun_after_the_end,
     asked_for_by_nobody,
     other_quantities,
