@@ -132,23 +132,8 @@ class ContractCompleted(Event):
     reason: str
 
 
-@value
-class ContractRevoked(Event):
-    """A contract was ended by its seller, who could no longer keep it."""
-
-    actor: str
-    reason: str
-    fingerprint: bytes
-
-
 ContractEvent = (
-    ContractReserved
-    | ContractPurchased
-    | ContractActivated
-    | ContractCancelled
-    | ContractExpired
-    | ContractCompleted
-    | ContractRevoked
+    ContractReserved | ContractPurchased | ContractActivated | ContractCancelled | ContractExpired | ContractCompleted
 )
 
 

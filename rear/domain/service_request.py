@@ -169,10 +169,11 @@ class ServiceRequest:
 
 @value
 class ForgottenRequest:
-    """A service request that has come to its end, of which memory knows no more than that it changed."""
+    """A service request that has come to its end, of which memory knows no more than that its operation is deleted."""
 
     id: str
     version: int
+    updated_at: Instant
 
 
 CANCELLED: Final = "CANCELLED"

@@ -25,7 +25,6 @@ from rear.domain.events import (
     ContractExpired,
     ContractPurchased,
     ContractReserved,
-    ContractRevoked,
     HoldReleased,
     LedgerOpened,
     LossAccepted,
@@ -135,7 +134,6 @@ class State:
                 | ContractActivated()
                 | ContractCompleted()
                 | ContractExpired()
-                | ContractRevoked()
             ):
                 known = self.contracts.get(key)
                 _check_version(event, known)
@@ -196,7 +194,8 @@ class State:
         before = self.requests.get(event.originator_id)
         if before is None and isinstance(event, OperationDeleted):
             # In a replay, of a request that has come to its end before. Who decides this anew has recalled it.
-            return Step(event, None, ForgottenRequest(event.originator_id, event.originator_version), recorded)
+            forgotten = ForgottenRequest(event.originator_id, event.originator_version, event.cause.at)
+            return Step(event, None, forgotten, recorded)
         _check_version(event, before)
         after = self.requests[event.originator_id] = service_request.evolve(before, event)
         return Step(event, before, after, recorded)

@@ -19,6 +19,7 @@ from rear.domain.events import (
 )
 from rear.domain.pool import Pool
 from rear.domain.purchase import Purchase
+from rear.domain.request_events import IntentAccepted
 from rear.domain.service_request import ForgottenRequest, ServiceRequest
 from rear.domain.state import Service
 from rear.ledger.commit import Committed
@@ -55,6 +56,9 @@ class Changes:
     created: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     allocations: dict[str, Allocation] = field(default_factory=dict)
     purchases: dict[str, Purchase] = field(default_factory=dict)
+    accepted: dict[str, int] = field(default_factory=dict)
+    requests: dict[str, ServiceRequest] = field(default_factory=dict)
+    deleted: list[Row] = field(default_factory=list)
     histories: list[Row] = field(default_factory=list)
 
 
@@ -84,16 +88,35 @@ def changes_of(committed: Iterable[Committed]) -> Changes:
                 histories.history_row(item.sequence, AggregateType.PURCHASE, after.id, item.payload)
             )
         elif isinstance(after, ServiceRequest | ForgottenRequest):
+            _take_request(changes, after, item)
             changes.histories.append(
                 histories.history_row(item.sequence, AggregateType.REQUEST, after.id, item.payload)
             )
     return changes
 
 
+def _take_request(changes: Changes, request: ServiceRequest | ForgottenRequest, item: Committed) -> None:
+    if isinstance(request, ForgottenRequest):
+        changes.deleted.append(histories.deleted_row(request))
+        return
+    changes.requests[request.id] = request
+    if isinstance(item.step.event, IntentAccepted):
+        changes.accepted[request.id] = item.sequence
+
+
 def rare_statements(changes: Changes) -> list[Statement]:
     """Those for aggregates that are few: the same, however the tables are filled."""
     return [
         (schema.PUT_PURCHASE, [histories.purchase_row(found) for found in changes.purchases.values()]),
+        (
+            schema.NEW_REQUEST,
+            [histories.new_request_row(place, changes.requests[key]) for key, place in changes.accepted.items()],
+        ),
+        (
+            schema.PUT_REQUEST,
+            [histories.request_row(found) for key, found in changes.requests.items() if key not in changes.accepted],
+        ),
+        (schema.DELETE_OPERATION, changes.deleted),
         (schema.NEW_HISTORY, changes.histories),
     ]
 

@@ -17,6 +17,7 @@ from rear.domain.contract import Contract
 from rear.domain.lifecycle import ContractState
 from rear.domain.purchase import Purchase
 from rear.domain.refusals import TryAgain
+from rear.domain.service_request import ServiceRequest
 from rear.domain.state import State
 from rear.domain.window import SECOND
 from rear.ledger.commit import Committed
@@ -86,17 +87,23 @@ class TablesFeed:
         """A purchase by its id, also one that has ended, as the tables have it; None where they have none."""
         return self.tables.purchase(contract_id)
 
+    def service_request(self, request_id: str) -> ServiceRequest | None:
+        """A service request by its id, also one that has ended, as the tables have it; None where they have none."""
+        return self.tables.service_request(request_id)
+
+    async def service_requests(
+        self, submitted_by: str | None, after: int, limit: int
+    ) -> list[tuple[int, ServiceRequest]]:
+        """Service requests of a caller (None: of all), oldest first, that began after the sequence `after`."""
+        return await asyncio.to_thread(self.tables.service_requests, submitted_by, after, limit)
+
     async def contracts(
-        self, *, buyer_id: str | None, states: Sequence[ContractState], pool_id: str, after: int, limit: int
+        self, *, buyer_id: str, states: Sequence[ContractState], pool_id: str, after: int, limit: int
     ) -> ContractRows:
-        """A buyer's contracts (None: everybody's), oldest first, that began after the sequence `after`."""
+        """A buyer's contracts, oldest first, that began after the sequence `after`."""
         return await asyncio.to_thread(
             self.tables.contracts, buyer_id=buyer_id, states=states, pool_id=pool_id, after=after, limit=limit
         )
-
-    async def contracts_of(self, contract_ids: Sequence[str]) -> Sequence[Contract]:
-        """The contracts with these ids, as the tables have them, those that are there."""
-        return await asyncio.to_thread(self.tables.contracts_of, contract_ids)
 
     def start(self) -> None:
         """Begins to write."""

@@ -10,10 +10,13 @@ from functools import reduce
 from typing import Final, cast
 
 from rear.domain import purchase as purchases
+from rear.domain import service_request as requests
 from rear.domain.event import AggregateType
 from rear.domain.events import AnyEvent
 from rear.domain.link_events import LinkEvent
 from rear.domain.purchase import Purchase
+from rear.domain.request_events import RequestEvent
+from rear.domain.service_request import ForgottenRequest, ServiceRequest
 from rear.domain.window import Instant
 from rear.ledger.codec import decode
 from rear.projections.rows import Row
@@ -41,6 +44,47 @@ def purchase_of(connection: sqlite3.Connection, contract_id: str) -> Purchase | 
     events = cast("list[LinkEvent]", events_of(connection, AggregateType.PURCHASE, contract_id))
     begun: Purchase | None = None
     return reduce(purchases.evolve, events, begun)
+
+
+def request_of(connection: sqlite3.Connection, request_id: str) -> ServiceRequest | None:
+    """A service request by its id; None where there is none."""
+    events = cast("list[RequestEvent]", events_of(connection, AggregateType.REQUEST, request_id))
+    begun: ServiceRequest | None = None
+    return reduce(requests.evolve, events, begun)
+
+
+def new_request_row(sequence: int, request: ServiceRequest) -> Row:
+    """For NEW_REQUEST, with the place of the request's first event."""
+    return (
+        sequence,
+        request.id,
+        request.intent.name,
+        request.submitted_by,
+        *_run(request)[:-1],
+        request.created_at,
+        request.updated_at,
+    )
+
+
+def request_row(request: ServiceRequest) -> Row:
+    """For PUT_REQUEST."""
+    return (*_run(request), request.id)
+
+
+def deleted_row(request: ForgottenRequest) -> Row:
+    """For DELETE_OPERATION."""
+    return (request.version, request.updated_at, request.id)
+
+
+def _run(request: ServiceRequest) -> Row:
+    return (
+        request.state.value,
+        request.open,
+        None if request.failure is None else request.failure.reason,
+        request.operation_deleted,
+        request.version,
+        request.updated_at,
+    )
 
 
 def purchase_row(purchase: Purchase) -> Row:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from rear.domain.allocation import Allocation
 from rear.domain.contract import Contract
 from rear.domain.purchase import Purchase
+from rear.domain.service_request import ServiceRequest
 from rear.domain.state import State
 from rear.ledger.commit import Committed
 from rear.ledger.opening import Tip, replay
@@ -28,9 +29,9 @@ class Replayed:
 
 
 def forget_ended(state: State, batch: Sequence[Committed]) -> None:
-    """Drops contracts, allocations and purchases that have ended from memory: the tables have them."""
+    """Drops from memory what has ended: the tables have it."""
     for item in batch:
-        if isinstance(item.step.after, Contract | Allocation | Purchase):
+        if isinstance(item.step.after, Contract | Allocation | Purchase | ServiceRequest):
             state.forget(item.step.after)
 
 

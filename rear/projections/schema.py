@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA_VERSION: Final = 8
+SCHEMA_VERSION: Final = 9
 """Another number, and the tables are rebuilt from the ledger."""
 
 CONDEMNED: Final = -1
@@ -94,6 +94,19 @@ CREATE TABLE purchases (
     requested_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE service_requests (
+    sequence INTEGER PRIMARY KEY,
+    service_request_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    submitted_by TEXT NOT NULL,
+    state TEXT NOT NULL,
+    open INTEGER NOT NULL,
+    failed_because TEXT,
+    operation_deleted INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+);
 CREATE TABLE histories (
     sequence INTEGER PRIMARY KEY,
     aggregate TEXT NOT NULL,
@@ -115,6 +128,8 @@ CREATE UNIQUE INDEX contract_ids ON contracts (contract_id);
 CREATE INDEX live_contracts ON contracts (due_at, contract_id) WHERE live;
 CREATE UNIQUE INDEX live_allocations ON allocations (allocation_id) WHERE state != 'RELEASED';
 CREATE INDEX open_purchases ON purchases (contract_id) WHERE open;
+CREATE UNIQUE INDEX service_request_ids ON service_requests (service_request_id);
+CREATE INDEX open_service_requests ON service_requests (service_request_id) WHERE open;
 CREATE INDEX histories_of ON histories (aggregate_id, aggregate, sequence);
 """
 """Those on what lives hold all that a start asks for. Of allocations no other is ever looked for: one that is released
@@ -129,6 +144,7 @@ TABLES: Final = {
     "contracts": "sequence",
     "allocations": "sequence",
     "purchases": "contract_id",
+    "service_requests": "sequence",
     "histories": "sequence",
 }
 """Every table with the columns that order it for a digest."""
@@ -161,5 +177,14 @@ _PUT_ALLOCATION: Final = (
 PUT_ALLOCATION: Final = f"{_PUT_ALLOCATION} WHERE allocation_id = ? AND state != 'RELEASED'"
 PUT_ALLOCATION_AT: Final = f"{_PUT_ALLOCATION} WHERE sequence = ?"
 PUT_PURCHASE: Final = "INSERT OR REPLACE INTO purchases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+NEW_REQUEST: Final = "INSERT INTO service_requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+PUT_REQUEST: Final = (
+    "UPDATE service_requests SET state = ?, open = ?, failed_because = ?, operation_deleted = ?, version = ?, "
+    "updated_at = ? WHERE service_request_id = ?"
+)
+DELETE_OPERATION: Final = (
+    "UPDATE service_requests SET operation_deleted = 1, version = ?, updated_at = max(updated_at, ?) "
+    "WHERE service_request_id = ?"
+)
 NEW_HISTORY: Final = "INSERT INTO histories VALUES (?, ?, ?, ?)"
 PUT_STANDING: Final = "INSERT OR REPLACE INTO standing VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)"

@@ -26,6 +26,7 @@ from rear.domain.events import AnyEvent
 from rear.domain.hold import Hold
 from rear.domain.lifecycle import ContractState
 from rear.domain.purchase import Purchase
+from rear.domain.service_request import ServiceRequest
 from rear.domain.state import Service, State
 from rear.domain.window import Instant
 from rear.ledger.chain import GENESIS
@@ -34,7 +35,7 @@ from rear.ledger.errors import LedgerError
 from rear.projections import rows, schema
 from rear.projections.batch import standing_row, statements
 from rear.projections.bulk import Filling, filling
-from rear.projections.histories import events_of, purchase_of
+from rear.projections.histories import events_of, purchase_of, request_of
 from rear.projections.known import KnownContracts
 from rear.projections.lazy import Lazily, LazyHolds
 
@@ -202,6 +203,8 @@ class Tables:
         state.allocations = Lazily((key for (key,) in standing), self._allocation)
         purchases = self._reader.execute("SELECT contract_id FROM purchases WHERE open")
         state.purchases = Lazily((key for (key,) in purchases), self._open_purchase)
+        requests = self._reader.execute("SELECT service_request_id FROM service_requests WHERE open")
+        state.requests = Lazily((key for (key,) in requests), self._open_request)
         return state
 
     @contextmanager
@@ -245,6 +248,13 @@ class Tables:
                 raise LookupError(f"purchase {contract_id} is gone")
             return found
 
+    def _open_request(self, request_id: str) -> ServiceRequest:
+        with self._reading_late():
+            found = self.service_request(request_id)
+            if found is None:
+                raise LookupError(f"service request {request_id} is gone")
+            return found
+
     def learning(self) -> Iterator[None]:
         """Learns in slices which contracts have a row, so that others need not be looked for."""
         after = ""
@@ -267,22 +277,39 @@ class Tables:
         """A purchase at the tables' position; None where there is none."""
         return purchase_of(self._reader, contract_id)
 
+    def service_request(self, request_id: str) -> ServiceRequest | None:
+        """A service request at the tables' position; None where there is none."""
+        return request_of(self._reader, request_id)
+
+    def service_requests(self, submitted_by: str | None, after: int, limit: int) -> list[tuple[int, ServiceRequest]]:
+        """Service requests whose operations are not deleted, oldest first, each with the sequence of its first event.
+
+        Those of one caller, or with None of all, that began after the sequence `after`. Another thread may call it.
+        """
+        query = "SELECT sequence, service_request_id FROM service_requests WHERE sequence > ? AND NOT operation_deleted"
+        arguments: list[int | str] = [after]
+        if submitted_by is not None:
+            query += " AND submitted_by = ?"
+            arguments.append(submitted_by)
+        with closing(sqlite3.connect(self.path)) as connection:
+            connection.execute("BEGIN")
+            found = connection.execute(f"{query} ORDER BY sequence LIMIT ?", (*arguments, limit)).fetchall()
+            rows = [(sequence, request_of(connection, key)) for sequence, key in found]
+        return [(sequence, request) for sequence, request in rows if request is not None]
+
     def history(self, aggregate: AggregateType, aggregate_id: str) -> list[AnyEvent]:
         """The events of an aggregate whose history is kept, the first one first; none where there is none."""
         return events_of(self._reader, aggregate, aggregate_id)
 
     def contracts(
-        self, *, buyer_id: str | None, states: Sequence[ContractState], pool_id: str, after: int, limit: int
+        self, *, buyer_id: str, states: Sequence[ContractState], pool_id: str, after: int, limit: int
     ) -> ContractRows:
         """A buyer's contracts, oldest first, that began after the sequence `after`; empty filters let all through.
 
         It may have to look at many rows, and may be called on another thread.
         """
-        query = f"SELECT sequence, {rows.CONTRACT_COLUMNS} FROM contracts WHERE sequence > ?"
-        arguments: list[int | str] = [after]
-        if buyer_id is not None:
-            query += " AND buyer_id = ?"
-            arguments.append(buyer_id)
+        query = f"SELECT sequence, {rows.CONTRACT_COLUMNS} FROM contracts WHERE sequence > ? AND buyer_id = ?"
+        arguments: list[int | str] = [after, buyer_id]
         if pool_id:
             query += " AND pool_id = ?"
             arguments.append(pool_id)
@@ -296,17 +323,6 @@ class Tables:
         return ContractRows(
             standing[0] if standing else 0, [ContractRow(row[0], rows.contract_from(row[1:])) for row in found]
         )
-
-    def contracts_of(self, contract_ids: Sequence[str]) -> list[Contract]:
-        """The contracts with these ids, those that are there. It may be called on another thread."""
-        found: list[Contract] = []
-        with closing(sqlite3.connect(self.path)) as connection:
-            for begin in range(0, len(contract_ids), IDS_IN_SLICE):
-                ids = contract_ids[begin : begin + IDS_IN_SLICE]
-                among = f"contract_id IN ({', '.join('?' * len(ids))})"
-                query = f"SELECT {rows.CONTRACT_COLUMNS} FROM contracts WHERE {among}"
-                found += map(rows.contract_from, connection.execute(query, ids))
-        return found
 
     def counts(self) -> dict[str, int]:
         """Rows by table."""

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final
 
+import structlog
+
 from rear.domain.events import AggregateType
-from rear.domain.refusals import InvalidField, NotWriter
+from rear.domain.refusals import InvalidField, NotWriter, Refusal, TryAgain
+from rear.domain.window import SECOND
 from rear.event.v1.envelope_pb2 import Envelope
 from rear.ledger.commit import Committed
+from rear.ledger.errors import LedgerDamaged, LedgerError
 from rear.ledger.position import Position, parse_position
 from rear.ledger.stream import EventStream, Stored
 from rear.managers.provider.provider import Provider
-from rear.rpc.answering import Context, Gate, streamed
+from rear.rpc.answering import Context, Gate, fail, refuse
+from rear.rpc.undecodable import check_decoded
 from rear.v1 import audit_service_pb2 as pb
 from rear.v1 import audit_service_pb2_grpc
+
+log = structlog.get_logger(__name__)
 
 LARGEST_LAST: Final = 100_000
 LARGEST_RESPONSE: Final = 1024 * 1024
@@ -56,16 +62,25 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
         self._service = service
         self._signal = signal
 
-    @streamed
-    async def ReadEvents(
-        self, request: pb.ReadEventsRequest, context: Context
-    ) -> AsyncGenerator[pb.ReadEventsResponse, None]:
+    async def ReadEvents(self, request: pb.ReadEventsRequest, context: Context) -> AsyncIterator[pb.ReadEventsResponse]:
         """Streams events in their order."""
-        async with aclosing(self._read(request)) as responses:
-            async for response in responses:
+        try:
+            self.gate.check()
+            check_decoded(request)
+            async for response in self._read(request):
                 yield response
+        except Refusal as refusal:
+            await refuse(context, refusal)
+        except LedgerDamaged as damaged:
+            log.error("the ledger cannot be read", because=str(damaged))
+            await refuse(context, TryAgain("the ledger is damaged; its provider's log says where", SECOND))
+        except LedgerError as error:
+            log.warning("the ledger cannot be read", because=str(error))
+            await refuse(context, TryAgain("the ledger cannot be read just now", SECOND))
+        except Exception:
+            await fail(context, "ReadEvents")
 
-    async def _read(self, request: pb.ReadEventsRequest) -> AsyncGenerator[pb.ReadEventsResponse, None]:
+    async def _read(self, request: pb.ReadEventsRequest) -> AsyncIterator[pb.ReadEventsResponse]:
         subject = self._subject(request)
         after = self._after(request)
         if request.last:

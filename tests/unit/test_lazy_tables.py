@@ -25,7 +25,16 @@ from rear.domain.events import AnyEvent, Cause, ContractActivated, LedgerOpened,
 from rear.domain.lifecycle import ContractState
 from rear.domain.quantities import Quantities
 from rear.domain.refusals import CapacityExceeded
+from rear.domain.request_events import (
+    CandidateChosen,
+    ComponentEnded,
+    ComponentPlanned,
+    IntentAccepted,
+    OperationDeleted,
+    RequestFailed,
+)
 from rear.domain.reservation import Promises
+from rear.domain.source import Elsewhere
 from rear.domain.state import State
 from rear.domain.units import UnitRequest
 from rear.domain.window import HOUR, MINUTE, AskedWindow, Duration, Instant, after
@@ -36,7 +45,7 @@ from rear.ledger.sources import RandomIds
 from rear.projections.lazy import Lazily, LazyHolds
 from rear.projections.rebuild import Replayed
 from rear.projections.tables import Tables
-from tests.examples import COPY, ORDER
+from tests.examples import COPY, INTENT, ORDER
 from tests.seller import BUYER, T0, divisible, gpus, wish
 
 PROMISES = Promises(default_lease=Duration(6 * HOUR), maximum_ttp=Duration(2 * HOUR))
@@ -75,7 +84,7 @@ class History:
             self.requests += 1
             self.now = after(self.now, self.random.randrange(90 * MINUTE))
             verbs = (self.reserve, self.reserve, self.reserve, self.cancel, self.buy, self.resize, self.peer, self.fail)
-            command = self.random.choice((*verbs, self.order, self.see, self.see))
+            command = self.random.choice((*verbs, self.order, self.see, self.see, self.submit, self.run, self.run))
             command()
             if self.random.random() < 0.7:
                 for contract in [*self.state.contracts.values()]:
@@ -140,6 +149,30 @@ class History:
             if failed is not None:
                 self.add([failed])
 
+    def submit(self) -> None:
+        cause = Cause(self.now, self.now, BUYER, f"i{self.requests}")
+        self.add([IntentAccepted(f"s{self.requests}", 1, cause, INTENT, b"")])
+
+    def run(self) -> None:
+        """What may become of a service request, and of one that was forgotten."""
+        if not self.state.requests:
+            return
+        found, cause = self.random.choice([*self.state.requests.values()]), self.cause()
+        version = found.version + 1
+        if not found.open:
+            if not found.operation_deleted:
+                self.add([OperationDeleted(found.id, version, cause)])
+            return
+        match self.random.randrange(4):
+            case 0:
+                self.add([ComponentPlanned(found.id, version, cause, "web", Elsewhere(), None)])
+            case 1:
+                self.add([CandidateChosen(found.id, version, cause, "web", "c", "p", "f-1", 1, "")])
+            case 2:
+                self.add([ComponentEnded(found.id, version, cause, "web", "over")])
+            case _ if found.live:
+                self.add([RequestFailed(found.id, version, cause, "NOTHING_FITS", "")])
+
     def order(self) -> None:
         key = f"p{self.requests}"
         asked = purchases.request_reserve(None, key, key, ORDER, "request-1", "web", self.cause())
@@ -196,6 +229,8 @@ class History:
             self.state.forget(allocation)
         for purchase in [*self.state.purchases.values()]:
             self.state.forget(purchase)
+        for request in [*self.state.requests.values()]:
+            self.state.forget(request)
 
 
 @contextmanager
@@ -214,6 +249,8 @@ def touch(state: State, random: Random) -> None:
         assert state.allocations[key].id == key
     for key in random.sample(sorted(state.purchases), random.randint(0, len(state.purchases))):
         assert state.purchases[key].id == key
+    for key in random.sample(sorted(state.requests), random.randint(0, len(state.requests))):
+        assert state.requests[key].id == key
     for key in random.sample(sorted(state.pools), random.randint(0, len(state.pools))):
         assert len(state.calendar(key).units) == 2
 
@@ -230,6 +267,7 @@ def test_a_state_that_is_read_late_is_the_state_that_was_never_written(seed: int
         assert (set(loaded.contracts), set(loaded.allocations)) == keys
         assert (len(loaded.contracts), len(loaded.allocations)) == (len(keys[0]), len(keys[1]))
         assert set(loaded.purchases) == set(history.state.purchases)
+        assert set(loaded.requests) == set(history.state.requests)
         assert tables.due() == sorted(
             (due, each.id) for each in history.state.contracts.values() if (due := contracts.next_due(each)) is not None
         )
@@ -241,6 +279,7 @@ def test_a_state_that_is_read_late_is_the_state_that_was_never_written(seed: int
             history.state.service,
             history.state.last_recorded,
             dict(history.state.purchases),
+            requests=dict(history.state.requests),
         )
 
         second = history.go_on(after_it)
@@ -251,6 +290,7 @@ def test_a_state_that_is_read_late_is_the_state_that_was_never_written(seed: int
         assert loaded.contracts == history.state.contracts
         assert loaded.allocations == history.state.allocations
         assert loaded.purchases == history.state.purchases
+        assert loaded.requests == history.state.requests
 
         for step in reversed(steps):
             loaded.revert(step)
@@ -258,6 +298,7 @@ def test_a_state_that_is_read_late_is_the_state_that_was_never_written(seed: int
         assert loaded.contracts == known.contracts
         assert loaded.allocations == known.allocations
         assert loaded.purchases == known.purchases
+        assert loaded.requests == known.requests
 
 
 @given(seed=st.integers(0, 2**32), sizes=st.lists(st.integers(0, 12), min_size=1, max_size=5))
@@ -290,6 +331,9 @@ def test_tables_that_are_written_from_a_state_that_is_read_late_are_those_of_a_r
         for key in [*history.state.purchases]:
             assert late.purchase(key) == history.state.purchases[key]  # those that have ended too
             assert late.load().purchases.get(key) == eager.purchases.get(key)
+        for key in [*history.state.requests]:
+            assert late.service_request(key) == history.state.requests[key]
+            assert late.load().requests.get(key) == eager.requests.get(key)
         assert late.load().contracts == eager.contracts
         assert late.load().allocations == eager.allocations
         assert late.load().pools == eager.pools
@@ -298,7 +342,7 @@ def test_tables_that_are_written_from_a_state_that_is_read_late_are_those_of_a_r
 def test_a_start_reads_no_contract_and_no_hold_before_it_is_asked_for() -> None:
     history = History(Random(9))
     with new_tables() as tables:
-        tables.write(history.go_on(20), history.state.service)
+        tables.write(history.go_on(60), history.state.service)
         loaded = tables.load()
         assert isinstance(loaded.contracts, Lazily)
         assert isinstance(loaded.allocations, Lazily)

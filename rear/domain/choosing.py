@@ -1,0 +1,167 @@
+"""Which offer is taken for a component (workflow step 14): the best that was found, else the best counter-offer.
+
+What was refused is not asked for a second time, but for a flavour that has changed since. A pool is tried a few times
+at most, so that every search comes to an end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+from uuid import UUID, uuid5
+
+from rear.domain.answers import HeardRefusal
+from rear.domain.candidate import Candidate, pool_key
+from rear.domain.counter_offer import CounterOffer
+from rear.domain.demand import Demand
+from rear.domain.flavour import parse_flavour_id
+from rear.domain.intent import Agreement, Component, Intent
+from rear.domain.link import Order
+from rear.domain.own_resources import asked_window, demands
+from rear.domain.service_request import Attempt, ComponentRun
+from rear.domain.units import UnitRequest
+from rear.domain.value import value
+from rear.domain.window import AskedWindow, Instant
+
+TRIES: Final = 3
+"""Attempts at one pool for one component."""
+
+FLAVOUR_CHANGED: Final = "FLAVOUR_CHANGED"
+
+
+@value
+class Choice:
+    """An order for a component, out of how many offers, and why this one."""
+
+    order: Order
+    considered: int
+    reason: str
+
+
+def link_request_id(request_id: str, component: str, attempt: int, verb: str) -> str:
+    """The id of a request to a provider: after a restart the same one is sent."""
+    return str(uuid5(UUID(request_id), f"{component}/{attempt}/{verb}"))
+
+
+def tried(attempt: Attempt) -> str:
+    """The pool that was tried, unique among all providers."""
+    parsed = parse_flavour_id(attempt.flavour_id)
+    return pool_key(attempt.provider_id, parsed[0] if parsed is not None else attempt.flavour_id)
+
+
+def excluded(run: ComponentRun) -> frozenset[str]:
+    """Pools that need not be found again. One whose terms have changed may be, under its new ones."""
+    pools = [tried(attempt) for attempt in run.attempts]
+    changed = {
+        tried(attempt)
+        for attempt in run.attempts
+        for refusal in run.refusals
+        if refusal.reason == FLAVOUR_CHANGED
+        and (refusal.provider_id, refusal.flavour_id) == (attempt.provider_id, attempt.flavour_id)
+    }
+    return frozenset(pool for pool in pools if pool not in changed or pools.count(pool) >= TRIES)
+
+
+def choose(
+    intent: Intent, component: Component, run: ComponentRun, candidates: Sequence[Candidate], now: Instant
+) -> Choice | None:
+    """The best candidate that has everything; None where there is none."""
+    out, known = excluded(run), {(attempt.provider_id, attempt.flavour_id) for attempt in run.attempts}
+    good = [one for one in candidates if one.pool not in out and (one.provider_id, one.flavour.id) not in known]
+    if not good:
+        return None
+    best = good[0]
+    order = Order(
+        best.provider_id,
+        best.route.endpoint,
+        best.flavour.id,
+        _partition(component, best),
+        asked_window(component, now),
+        confirm=intent.agreement is Agreement.DIRECT,
+        max_price=component.constraints.max_price,
+        priority=intent.priority,
+    )
+    first = "the only offer" if len(good) == 1 else f"the best of {len(good)} offers"
+    return Choice(order, len(good), f"{first} by {component.objective.value}")
+
+
+def _partition(component: Component, candidate: Candidate) -> Demand:
+    """What to ask for: of models of GPUs that will do, the first that is there."""
+    units = candidate.flavour.pool_units
+    for demand in demands(component):
+        if all(
+            any(unit.unit_class == one.unit_class and unit.matches(one.attributes) for unit in units)
+            for one in demand.units
+        ):
+            return demand
+    return component.partition
+
+
+def choose_counter_offer(
+    component: Component, run: ComponentRun, order_of: Callable[[Attempt], Order], now: Instant
+) -> Choice | None:
+    """The best counter-offer that is good enough: one in the asked window, the largest first, else the earliest.
+
+    `order_of` gives what was asked for in an attempt.
+    """
+    found = [
+        (rank, order)
+        for attempt, offer in _counter_offers(run)
+        for rank, order in _orders(component, order_of(attempt), offer, now)
+    ]
+    if not found:
+        return None
+    rank, order = min(found, key=lambda one: one[0])
+    how = "of less than was asked for" if rank[0] == 0 else "of a later window"
+    return Choice(order, len(found), f"a counter-offer {how}: nobody has all of it in time")
+
+
+def _counter_offers(run: ComponentRun) -> Iterator[tuple[Attempt, CounterOffer]]:
+    """The newest of each pool that may be tried once more."""
+    pools = [tried(attempt) for attempt in run.attempts]
+    newest = {tried(attempt): attempt for attempt in run.attempts}
+    for pool, attempt in newest.items():
+        offer = _heard(run.refusals, attempt)
+        if offer is not None and pools.count(pool) < TRIES:
+            yield attempt, offer
+
+
+def _heard(refusals: Sequence[HeardRefusal], attempt: Attempt) -> CounterOffer | None:
+    for refusal in reversed(refusals):
+        if (refusal.provider_id, refusal.flavour_id) == (attempt.provider_id, attempt.flavour_id):
+            return refusal.counter_offer
+    return None
+
+
+def _orders(
+    component: Component, asked: Order, offer: CounterOffer, now: Instant
+) -> Iterator[tuple[tuple[float, ...], Order]]:
+    """What would be ordered on a counter-offer, each with its rank: smaller is better."""
+    again = replace(asked, flavour_id=offer.flavour_id or asked.flavour_id, window=asked_window(component, now))
+    most = offer.most_in_window
+    if most is not None and enough(component, most) and most != asked.partition:
+        share = sum(
+            most.quantities.of(kind) / amount for kind, amount in component.partition.quantities.items() if amount
+        )
+        yield (0, -share), replace(again, partition=most)
+    later = offer.earliest_window
+    if later is not None and component.latest_start is not None and later.start <= component.latest_start:
+        window = AskedWindow(later.start if later.start > now else None, later.end)
+        if window != asked.window:
+            yield (1, later.start), replace(again, partition=component.partition, window=window)
+
+
+def enough(component: Component, offered: Demand) -> bool:
+    """Whether a component can do with that: the least of each kind, and all of its devices."""
+    if any(offered.quantities.of(kind) < amount for kind, amount in component.least.items()):
+        return False
+    return any(_devices(offered.units) == _devices(demand.units) for demand in demands(component))
+
+
+def _devices(requests: Sequence[UnitRequest]) -> dict[tuple[str, object, int], int]:
+    counts: dict[tuple[str, object, int], int] = {}
+    for request in requests:
+        key = (request.unit_class, request.attributes, request.millis_each)
+        counts[key] = counts.get(key, 0) + request.count
+    return {key: count for key, count in counts.items() if count}
