@@ -18,6 +18,8 @@ from rear.ledger.scrub import Scrub
 from rear.ledger.store import StateDirectory, Store
 from rear.ledger.writer import Writer
 from rear.managers.consumer.neighbours import Neighbours
+from rear.managers.provider.contract_watches import ContractWatches
+from rear.managers.provider.contract_watching import ContractWatching
 from rear.managers.provider.contracts import ContractManager
 from rear.managers.provider.discovery import DiscoveryManager
 from rear.managers.provider.provider import Provider
@@ -69,10 +71,11 @@ class Tenure:
         self._warming = Warming(self.provider)
         self._pools = RearManager(self.provider)
         self._signal = CommitSignal()
+        self._watches = ContractWatches(writer.tip[0])
         self._began = asyncio.get_running_loop().time()
         self._challenged: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
-        writer.listeners += [self.provider, self.feed, self._signal]
+        writer.listeners += [self.provider, self.feed, self._signal, self._watches]
 
     async def begin(self) -> None:
         """Commits from now on, and does what is overdue. Raises TryAgain where the ledger cannot be written."""
@@ -119,6 +122,7 @@ class Tenure:
     async def rest(self) -> None:
         """Does nothing of itself any more; calls under way are still answered."""
         self._signal.wake()
+        self._watches.wake()
         await self.timekeeper.stop()
 
     async def close(self) -> None:
@@ -152,7 +156,8 @@ class Tenure:
         """What calls reach while this lasts."""
         provider, stream = self.provider, self._store.stream
         discovery = DiscoveryServicer(DiscoveryManager(provider), provider, self._endpoint, gate)
-        contracts = ContractServicer(self.contracts, provider, callers, gate)
+        watching = ContractWatching(provider, stream, self._settings.name, self._watches)
+        contracts = ContractServicer(self.contracts, watching, provider, callers, gate)
         audit = AuditServicer(stream, provider, self._settings.name, self._signal, gate)
         adding = (
             lambda server: discovery_service_pb2_grpc.add_DiscoveryServiceServicer_to_server(discovery, server),

@@ -23,6 +23,7 @@ from rear.domain.events import (
     ContractExpired,
     ContractPurchased,
     ContractReserved,
+    ContractRevoked,
     HoldReleased,
     LedgerOpened,
     LossAccepted,
@@ -245,6 +246,7 @@ EVENTS: Final[tuple[AnyEvent, ...]] = (
     ContractCancelled(CONTRACT, 4, ASKED, BUYER, "no longer needed", FINGERPRINT),
     expired(CONTRACT),
     ContractCompleted(CONTRACT, 4, BY_ITSELF, "its window ended"),
+    ContractRevoked(CONTRACT, 4, ASKED, SOURCE, "the machine is broken", FINGERPRINT),
     AllocationCreated(
         ALLOCATION,
         1,

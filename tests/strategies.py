@@ -30,6 +30,7 @@ from rear.domain.events import (
     ContractExpired,
     ContractPurchased,
     ContractReserved,
+    ContractRevoked,
     Event,
     HoldReleased,
     LedgerOpened,
@@ -266,6 +267,7 @@ EVENTS: Final[Mapping[type[Event], SearchStrategy[AnyEvent]]] = {
     ContractCancelled: st.builds(ContractCancelled, **every, actor=texts, reason=texts, fingerprint=hashes),
     ContractExpired: st.builds(ContractExpired, **every, reason=texts),
     ContractCompleted: st.builds(ContractCompleted, **every, reason=texts),
+    ContractRevoked: st.builds(ContractRevoked, **every, actor=texts, reason=texts, fingerprint=hashes),
     AllocationCreated: st.builds(
         AllocationCreated,
         **every,

@@ -188,7 +188,7 @@ def _contract_reserved(body: contract_pb2.ContractReserved) -> str:
     )
 
 
-def _contract_cancelled(body: contract_pb2.ContractCancelled) -> str:
+def _contract_ended(body: contract_pb2.ContractCancelled | contract_pb2.ContractRevoked) -> str:
     return _joined(f"by {body.actor}", body.reason)
 
 
@@ -238,9 +238,10 @@ _SUMMARIES: Final[Mapping[str, Callable[[Any], str]]] = {
     "hold_released": _hold_released,
     "pool_retired": lambda body: _joined(body.retired_flavour_id, body.reason),
     "contract_reserved": _contract_reserved,
-    "contract_cancelled": _contract_cancelled,
+    "contract_cancelled": _contract_ended,
     "contract_expired": _reason,
     "contract_completed": _reason,
+    "contract_revoked": _contract_ended,
     "allocation_created": _allocation_created,
     "allocation_released": _reason,
     "allocation_peered": lambda body: _joined(body.peer_id, body.fabric, body.endpoint),

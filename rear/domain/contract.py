@@ -17,6 +17,7 @@ from rear.domain.events import (
     ContractExpired,
     ContractPurchased,
     ContractReserved,
+    ContractRevoked,
 )
 from rear.domain.lifecycle import CONTRACT_LIFECYCLE, LIVE_STATES, ContractState, Ending, Trigger
 from rear.domain.price import Money
@@ -27,6 +28,7 @@ from rear.domain.window import Instant, Window
 
 PURCHASE: Final = "purchase"
 CANCEL: Final = "cancel"
+REVOKE: Final = "revoke"
 
 
 @value
@@ -127,6 +129,9 @@ def evolve(contract: Contract | None, event: ContractEvent) -> Contract:
             trigger, ending = Trigger.TTP_PASSED, Ending("", reason)
         case ContractCompleted(reason=reason):
             trigger, ending = Trigger.WINDOW_ENDED, Ending("", reason)
+        case ContractRevoked(actor=actor, reason=reason, fingerprint=fingerprint):
+            trigger, ending = Trigger.REVOKE, Ending(actor, reason)
+            requests = (*requests, VerbRequest(REVOKE, request_id, fingerprint))
     return Contract(  # by position, without `replace`: a replay does this a million times
         contract.id,
         event.originator_version,
@@ -207,6 +212,21 @@ def cancel(contract: Contract, command: VerbCommand, reason: str, cause: Cause) 
         return None
     _check_revision(contract, command)
     return ContractCancelled(
+        contract.id,
+        contract.version + 1,
+        cause,
+        actor=cause.caller,
+        reason=reason,
+        fingerprint=command.fingerprint,
+    )
+
+
+def revoke(contract: Contract, command: VerbCommand, reason: str, cause: Cause) -> ContractRevoked | None:
+    """Ends the contract for its seller; None where it has ended already."""
+    if is_retry(contract, REVOKE, command) or not contract.live:
+        return None
+    _check_revision(contract, command)
+    return ContractRevoked(
         contract.id,
         contract.version + 1,
         cause,

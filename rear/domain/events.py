@@ -132,8 +132,23 @@ class ContractCompleted(Event):
     reason: str
 
 
+@value
+class ContractRevoked(Event):
+    """A contract was ended by its seller, who could no longer keep it."""
+
+    actor: str
+    reason: str
+    fingerprint: bytes
+
+
 ContractEvent = (
-    ContractReserved | ContractPurchased | ContractActivated | ContractCancelled | ContractExpired | ContractCompleted
+    ContractReserved
+    | ContractPurchased
+    | ContractActivated
+    | ContractCancelled
+    | ContractExpired
+    | ContractCompleted
+    | ContractRevoked
 )
 
 

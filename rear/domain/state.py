@@ -25,6 +25,7 @@ from rear.domain.events import (
     ContractExpired,
     ContractPurchased,
     ContractReserved,
+    ContractRevoked,
     HoldReleased,
     LedgerOpened,
     LossAccepted,
@@ -134,6 +135,7 @@ class State:
                 | ContractActivated()
                 | ContractCompleted()
                 | ContractExpired()
+                | ContractRevoked()
             ):
                 known = self.contracts.get(key)
                 _check_version(event, known)

@@ -98,12 +98,16 @@ class TablesFeed:
         return await asyncio.to_thread(self.tables.service_requests, submitted_by, after, limit)
 
     async def contracts(
-        self, *, buyer_id: str, states: Sequence[ContractState], pool_id: str, after: int, limit: int
+        self, *, buyer_id: str | None, states: Sequence[ContractState], pool_id: str, after: int, limit: int
     ) -> ContractRows:
-        """A buyer's contracts, oldest first, that began after the sequence `after`."""
+        """A buyer's contracts (None: everybody's), oldest first, that began after the sequence `after`."""
         return await asyncio.to_thread(
             self.tables.contracts, buyer_id=buyer_id, states=states, pool_id=pool_id, after=after, limit=limit
         )
+
+    async def contracts_of(self, contract_ids: Sequence[str]) -> Sequence[Contract]:
+        """The contracts with these ids, as the tables have them, those that are there."""
+        return await asyncio.to_thread(self.tables.contracts_of, contract_ids)
 
     def start(self) -> None:
         """Begins to write."""

@@ -302,14 +302,17 @@ class Tables:
         return events_of(self._reader, aggregate, aggregate_id)
 
     def contracts(
-        self, *, buyer_id: str, states: Sequence[ContractState], pool_id: str, after: int, limit: int
+        self, *, buyer_id: str | None, states: Sequence[ContractState], pool_id: str, after: int, limit: int
     ) -> ContractRows:
         """A buyer's contracts, oldest first, that began after the sequence `after`; empty filters let all through.
 
         It may have to look at many rows, and may be called on another thread.
         """
-        query = f"SELECT sequence, {rows.CONTRACT_COLUMNS} FROM contracts WHERE sequence > ? AND buyer_id = ?"
-        arguments: list[int | str] = [after, buyer_id]
+        query = f"SELECT sequence, {rows.CONTRACT_COLUMNS} FROM contracts WHERE sequence > ?"
+        arguments: list[int | str] = [after]
+        if buyer_id is not None:
+            query += " AND buyer_id = ?"
+            arguments.append(buyer_id)
         if pool_id:
             query += " AND pool_id = ?"
             arguments.append(pool_id)
@@ -323,6 +326,17 @@ class Tables:
         return ContractRows(
             standing[0] if standing else 0, [ContractRow(row[0], rows.contract_from(row[1:])) for row in found]
         )
+
+    def contracts_of(self, contract_ids: Sequence[str]) -> list[Contract]:
+        """The contracts with these ids, those that are there. It may be called on another thread."""
+        found: list[Contract] = []
+        with closing(sqlite3.connect(self.path)) as connection:
+            for begin in range(0, len(contract_ids), IDS_IN_SLICE):
+                ids = contract_ids[begin : begin + IDS_IN_SLICE]
+                among = f"contract_id IN ({', '.join('?' * len(ids))})"
+                query = f"SELECT {rows.CONTRACT_COLUMNS} FROM contracts WHERE {among}"
+                found += map(rows.contract_from, connection.execute(query, ids))
+        return found
 
     def counts(self) -> dict[str, int]:
         """Rows by table."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from google.rpc import status_pb2
 from rear import failpoints
 from rear.domain.refusals import OutcomePending, Refusal, TryAgain
 from rear.domain.window import SECOND
+from rear.ledger.errors import LedgerDamaged, LedgerError
 from rear.rpc.deadlines import within
 from rear.rpc.errors import code_of, internal, status_of, trailers
 from rear.rpc.undecodable import check_decoded
@@ -73,6 +75,33 @@ def answered(
             await refuse(context, refusal)
         except TimeoutError:
             await refuse(context, _too_late(self, request, context))
+        except Exception:
+            await fail(context, handler.__name__)
+
+    return answer
+
+
+def streamed(
+    handler: Callable[[S, Q, Context], AsyncGenerator[R, None]],
+) -> Callable[[S, Q, Context], AsyncGenerator[R, None]]:
+    """The same for a handler that answers with a stream, which may last as long as it likes."""
+
+    @functools.wraps(handler)
+    async def answer(self: S, request: Q, context: Context) -> AsyncGenerator[R, None]:
+        try:
+            self.gate.check()
+            check_decoded(request)
+            async with aclosing(handler(self, request, context)) as responses:
+                async for response in responses:
+                    yield response
+        except Refusal as refusal:
+            await refuse(context, refusal)
+        except LedgerDamaged as damaged:
+            log.error("the ledger cannot be read", because=str(damaged))
+            await refuse(context, TryAgain("the ledger is damaged; its provider's log says where", SECOND))
+        except LedgerError as error:
+            log.warning("the ledger cannot be read", because=str(error))
+            await refuse(context, TryAgain("the ledger cannot be read just now", SECOND))
         except Exception:
             await fail(context, handler.__name__)
 

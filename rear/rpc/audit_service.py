@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 from typing import Final
 
-import structlog
-
 from rear.domain.events import AggregateType
-from rear.domain.refusals import InvalidField, NotWriter, Refusal, TryAgain
-from rear.domain.window import SECOND
+from rear.domain.refusals import InvalidField, NotWriter
 from rear.event.v1.envelope_pb2 import Envelope
 from rear.ledger.commit import Committed
-from rear.ledger.errors import LedgerDamaged, LedgerError
 from rear.ledger.position import Position, parse_position
 from rear.ledger.stream import EventStream, Stored
 from rear.managers.provider.provider import Provider
-from rear.rpc.answering import Context, Gate, fail, refuse
-from rear.rpc.undecodable import check_decoded
+from rear.rpc.answering import Context, Gate, streamed
 from rear.v1 import audit_service_pb2 as pb
 from rear.v1 import audit_service_pb2_grpc
-
-log = structlog.get_logger(__name__)
 
 LARGEST_LAST: Final = 100_000
 LARGEST_RESPONSE: Final = 1024 * 1024
@@ -62,25 +56,16 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
         self._service = service
         self._signal = signal
 
-    async def ReadEvents(self, request: pb.ReadEventsRequest, context: Context) -> AsyncIterator[pb.ReadEventsResponse]:
+    @streamed
+    async def ReadEvents(
+        self, request: pb.ReadEventsRequest, context: Context
+    ) -> AsyncGenerator[pb.ReadEventsResponse, None]:
         """Streams events in their order."""
-        try:
-            self.gate.check()
-            check_decoded(request)
-            async for response in self._read(request):
+        async with aclosing(self._read(request)) as responses:
+            async for response in responses:
                 yield response
-        except Refusal as refusal:
-            await refuse(context, refusal)
-        except LedgerDamaged as damaged:
-            log.error("the ledger cannot be read", because=str(damaged))
-            await refuse(context, TryAgain("the ledger is damaged; its provider's log says where", SECOND))
-        except LedgerError as error:
-            log.warning("the ledger cannot be read", because=str(error))
-            await refuse(context, TryAgain("the ledger cannot be read just now", SECOND))
-        except Exception:
-            await fail(context, "ReadEvents")
 
-    async def _read(self, request: pb.ReadEventsRequest) -> AsyncIterator[pb.ReadEventsResponse]:
+    async def _read(self, request: pb.ReadEventsRequest) -> AsyncGenerator[pb.ReadEventsResponse, None]:
         subject = self._subject(request)
         after = self._after(request)
         if request.last:

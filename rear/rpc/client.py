@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
@@ -34,10 +35,16 @@ from rear.v1 import (
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 1.0
 
+SILENCE: Final = 20.0
+"""Seconds without a word after which a watch is as good as broken: a service says something every few seconds."""
+
 Answer = TypeVar("Answer")
 
 Method = Callable[[Line], Callable[..., Awaitable[Answer]]]
 """Gives what calls a method on a line."""
+
+StreamMethod = Callable[[Line], Callable[..., grpc.aio.UnaryStreamCall[Any, Answer]]]
+"""The same for a method that is answered by a stream."""
 
 
 class Client:
@@ -122,6 +129,12 @@ class Client:
         """End a contract."""
         return await self._change(lambda line: line.contracts.CancelContract, request, request.request_id)
 
+    async def revoke_contract(
+        self, request: contract_service_pb2.RevokeContractRequest
+    ) -> contract_service_pb2.RevokeContractResponse:
+        """End a contract for its seller."""
+        return await self._change(lambda line: line.contracts.RevokeContract, request, request.request_id)
+
     async def get_contract(
         self, request: contract_service_pb2.GetContractRequest
     ) -> contract_service_pb2.GetContractResponse:
@@ -150,32 +163,58 @@ class Client:
 
     async def events(
         self, request: audit_service_pb2.ReadEventsRequest
-    ) -> AsyncIterator[audit_service_pb2.RecordedEvent]:
+    ) -> AsyncGenerator[audit_service_pb2.RecordedEvent, None]:
         """The events that `request` asks for, each once.
 
         A stream that breaks goes on after the last event that was seen.
         """
         rest = audit_service_pb2.ReadEventsRequest()
         rest.CopyFrom(request)
+        async with aclosing(self._stream(lambda line: line.audit.ReadEvents, rest)) as responses:
+            async for response in responses:
+                for event in response.events:
+                    yield event
+                    rest.after_position, rest.last = event.position, 0
+                    if rest.limit:
+                        rest.limit -= 1
+                        if not rest.limit:
+                            return
+
+    async def watch_contracts(
+        self, request: contract_service_pb2.WatchContractsRequest
+    ) -> AsyncGenerator[contract_service_pb2.WatchContractsResponse, None]:
+        """What there is to say of the contracts that `request` asks for, for as long as it is asked.
+
+        A stream that breaks, or of which nothing was heard for `SILENCE` seconds, goes on after the last position that
+        was seen, and begins with RESUMED or RESET again.
+        """
+        rest = contract_service_pb2.WatchContractsRequest()
+        rest.CopyFrom(request)
+        async with aclosing(self._stream(lambda line: line.contracts.WatchContracts, rest, SILENCE)) as responses:
+            async for response in responses:
+                yield response
+                rest.after_position = response.position
+
+    async def _stream(
+        self, method: StreamMethod[Answer], rest: Any, silence: float | None = None
+    ) -> AsyncGenerator[Answer, None]:
+        """What a stream answers. One that breaks is asked for again, with `rest` as it is by then.
+
+        `silence` is the seconds without a message after which it is as good as broken.
+        """
         clock = asyncio.get_running_loop().time
         give_up, pause = None, FIRST_PAUSE
         while True:
             began = clock()
-            call: grpc.aio.UnaryStreamCall[Any, audit_service_pb2.ReadEventsResponse] | None = None
+            call: grpc.aio.UnaryStreamCall[Any, Answer] | None = None
             line = self._line()
             try:
                 await line.prepare()
-                call = line.audit.ReadEvents(rest)
-                async for response in call:
+                call = method(line)(rest)
+                while (response := await _next(call, silence)) is not None:
                     give_up, pause = None, FIRST_PAUSE
                     self._route.answered()
-                    for event in response.events:
-                        yield event
-                        rest.after_position, rest.last = event.position, 0
-                        if rest.limit:
-                            rest.limit -= 1
-                            if not rest.limit:
-                                return
+                    yield response
                 return
             except (grpc.aio.AioRpcError, CallFailed) as error:
                 now = clock()
@@ -249,6 +288,17 @@ def anonymous_caller(provider_id: str) -> str:
     """Who a caller without TLS is to the provider `spiffe://<domain>/<role>/<service>`."""
     domain = provider_id.removeprefix("spiffe://").partition("/")[0]
     return f"spiffe://{domain}/local/anonymous"
+
+
+async def _next(call: grpc.aio.UnaryStreamCall[Any, Answer], silence: float | None) -> Answer | None:
+    """The next message of a stream; None at its end. Raises Unreachable where nothing comes for too long."""
+    try:
+        async with asyncio.timeout(silence):
+            message = await call.read()
+    except TimeoutError:
+        why = f"nothing was heard from it for {silence:g} s"
+        raise Unreachable(grpc.StatusCode.DEADLINE_EXCEEDED, why) from None
+    return None if message is grpc.aio.EOF else cast(Answer, message)
 
 
 async def _pause(failure: CallFailed, pause: float, left: float) -> float:

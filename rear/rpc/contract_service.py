@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from hashlib import sha256
 from typing import Final
 
@@ -14,12 +16,14 @@ from rear.domain.lifecycle import ContractState
 from rear.domain.refusals import InvalidField, NotServed
 from rear.domain.reservation import ReserveCommand
 from rear.domain.window import Duration
+from rear.managers.provider.contract_watching import ContractWatching
 from rear.managers.provider.contracts import Answered, ContractManager
 from rear.managers.provider.provider import Provider
-from rear.rpc.answering import Context, Gate, answered
+from rear.rpc.answering import Context, Gate, answered, streamed
+from rear.rpc.contract_watch import ContractWatch
 from rear.rpc.discovery_service import check_position
 from rear.rpc.identity import Callers
-from rear.rpc.policy import Permission
+from rear.rpc.policy import ADMINISTRATORS
 from rear.v1 import contract_service_pb2 as pb
 from rear.v1 import contract_service_pb2_grpc
 from rear.wire.contracts import contract_to_proto, write_contract
@@ -32,17 +36,18 @@ LONGEST_CHAIN_ID: Final = 64
 DEFAULT_PAGE: Final = 100
 LARGEST_PAGE: Final = 1_000
 
-ADMINISTRATORS: Final = frozenset({Permission.ADMINISTER})
-
-Verb = pb.PurchaseFlavourRequest | pb.CancelContractRequest
+Verb = pb.PurchaseFlavourRequest | pb.CancelContractRequest | pb.RevokeContractRequest
 
 
 class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
     """Answers for this service's own contracts."""
 
-    def __init__(self, manager: ContractManager, provider: Provider, callers: Callers, gate: Gate) -> None:
+    def __init__(
+        self, manager: ContractManager, watching: ContractWatching, provider: Provider, callers: Callers, gate: Gate
+    ) -> None:
         self.gate = gate
         self._manager = manager
+        self._watch = ContractWatch(watching, provider, callers, gate)
         self._provider = provider
         self._callers = callers
 
@@ -109,6 +114,26 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
         return response
 
     @answered
+    async def RevokeContract(self, request: pb.RevokeContractRequest, context: Context) -> pb.RevokeContractResponse:
+        """Ends a contract for its seller."""
+        command = self._verb(request)
+        if not request.reason:
+            raise InvalidField("reason", "is required: what the buyer is told")
+        caller = self._callers.identity_of(context)
+        answer = await self._manager.revoke(
+            request.contract_id,
+            command,
+            _text(request.reason, "reason", LONGEST_REASON),
+            caller=caller,
+            owner=self._owner(caller),
+            validate_only=request.validate_only,
+        )
+        response = pb.RevokeContractResponse(position=answer.position)
+        write_contract(response.contract, answer.contract, self._provider.provider_id)
+        write_instant(response.server_time, answer.at)
+        return response
+
+    @answered
     async def GetContract(self, request: pb.GetContractRequest, context: Context) -> pb.GetContractResponse:
         """Gets one contract of the caller's; an administrator gets anybody's."""
         self._provider.check_meant(request.provider_id)
@@ -144,6 +169,15 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
         )
         write_instant(response.server_time, page.at)
         return response
+
+    @streamed
+    async def WatchContracts(
+        self, request: pb.WatchContractsRequest, context: Context
+    ) -> AsyncGenerator[pb.WatchContractsResponse, None]:
+        """Tells of the caller's contracts; an administrator may ask for everybody's."""
+        async with aclosing(self._watch.answer(request, self._callers.identity_of(context))) as responses:
+            async for response in responses:
+                yield response
 
     def contract_id_of(self, request: Message, context: Context) -> str:
         """The contract that a request is about, for an answer that its outcome is open."""

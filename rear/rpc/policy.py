@@ -22,6 +22,9 @@ class Permission(StrEnum):
     ADMINISTER = "administer"
 
 
+ADMINISTRATORS: Final = frozenset({Permission.ADMINISTER})
+"""What it takes to touch what is others'."""
+
 NOBODY_IN_PARTICULAR: Final[frozenset[Permission]] = frozenset()
 """What an RPC asks for that everybody with an identity may call."""
 
@@ -31,6 +34,7 @@ REQUIRED: Final[Mapping[str, frozenset[Permission]]] = {
     "/rear.v1.ContractService/ReserveFlavour": frozenset({Permission.RESERVE}),
     "/rear.v1.ContractService/PurchaseFlavour": frozenset({Permission.RESERVE}),
     "/rear.v1.ContractService/CancelContract": frozenset({Permission.RESERVE, Permission.ADMINISTER}),
+    "/rear.v1.ContractService/RevokeContract": ADMINISTRATORS,
     "/rear.v1.ContractService/GetContract": frozenset({Permission.RESERVE, Permission.ADMINISTER}),
     "/rear.v1.ContractService/ListContracts": frozenset({Permission.RESERVE}),
     "/rear.v1.FabricService/RequestResources": frozenset({Permission.RESERVE}),
@@ -38,6 +42,7 @@ REQUIRED: Final[Mapping[str, frozenset[Permission]]] = {
     "/rear.v1.IntentService/GetServiceRequest": frozenset({Permission.SUBMIT, Permission.ADMINISTER}),
     "/rear.v1.IntentService/WatchServiceRequest": frozenset({Permission.SUBMIT, Permission.ADMINISTER}),
     "/rear.v1.IntentService/CancelServiceRequest": frozenset({Permission.SUBMIT, Permission.ADMINISTER}),
+    "/rear.v1.ContractService/WatchContracts": frozenset({Permission.RESERVE, Permission.ADMINISTER}),
     "/rear.v1.AuditService/ReadEvents": frozenset({Permission.AUDIT}),
     "/grpc.health.v1.Health/Check": NOBODY_IN_PARTICULAR,
     "/grpc.health.v1.Health/Watch": NOBODY_IN_PARTICULAR,

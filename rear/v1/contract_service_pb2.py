@@ -27,36 +27,45 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 from rear.v1 import contract_pb2 as rear_dot_v1_dot_contract__pb2
 from rear.v1 import quantities_pb2 as rear_dot_v1_dot_quantities__pb2
+from rear.v1 import watch_pb2 as rear_dot_v1_dot_watch__pb2
 from rear.v1 import window_pb2 as rear_dot_v1_dot_window__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1erear/v1/contract_service.proto\x12\x07rear.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x16rear/v1/contract.proto\x1a\x18rear/v1/quantities.proto\x1a\x14rear/v1/window.proto\"\xfb\x02\n\x15ReserveFlavourRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x12\n\nflavour_id\x18\x02 \x01(\t\x12#\n\x05route\x18\x03 \x01(\x0b\x32\x14.rear.v1.ChosenRoute\x12%\n\tpartition\x18\x04 \x01(\x0b\x32\x12.rear.v1.Partition\x12\x1f\n\x06window\x18\x05 \x01(\x0b\x32\x0f.rear.v1.Window\x12&\n\x03ttp\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x63onfirm\x18\x07 \x01(\x08\x12%\n\tmax_price\x18\x08 \x01(\x0b\x32\x12.google.type.Money\x12\x10\n\x08priority\x18\t \x01(\x05\x12\x1d\n\x05group\x18\n \x01(\x0b\x32\x0e.rear.v1.Group\x12\x12\n\nrequest_id\x18\x0b \x01(\t\x12\x15\n\rvalidate_only\x18\x0c \x01(\x08\x12\x10\n\x08\x63hain_id\x18\r \x01(\t\"\xb2\x01\n\x16ReserveFlavourResponse\x12#\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x11.rear.v1.Contract\x12\x30\n\rttp_remaining\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0bserver_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x04 \x01(\t\"\x91\x01\n\x16PurchaseFlavourRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ontract_id\x18\x02 \x01(\t\x12\x15\n\x08revision\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x42\x0b\n\t_revision\"\x81\x01\n\x17PurchaseFlavourResponse\x12#\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x11.rear.v1.Contract\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x03 \x01(\t\"\xa0\x01\n\x15\x43\x61ncelContractRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ontract_id\x18\x02 \x01(\t\x12\x15\n\x08revision\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\x42\x0b\n\t_revision\"\x80\x01\n\x16\x43\x61ncelContractResponse\x12#\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x11.rear.v1.Contract\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x03 \x01(\t\">\n\x12GetContractRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ontract_id\x18\x02 \x01(\t\"\xaf\x01\n\x13GetContractResponse\x12#\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x11.rear.v1.Contract\x12\x30\n\rttp_remaining\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0bserver_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x04 \x01(\t\"\x91\x01\n\x14ListContractsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12&\n\x06states\x18\x03 \x03(\x0e\x32\x16.rear.v1.ContractState\x12\x0f\n\x07pool_id\x18\x04 \x01(\t\x12\x19\n\x11\x61t_least_position\x18\x05 \x01(\t\"\x99\x01\n\x15ListContractsResponse\x12$\n\tcontracts\x18\x01 \x03(\x0b\x32\x11.rear.v1.Contract\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12/\n\x0bserver_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x04 \x01(\t2\xa7\x03\n\x0f\x43ontractService\x12Q\n\x0eReserveFlavour\x12\x1e.rear.v1.ReserveFlavourRequest\x1a\x1f.rear.v1.ReserveFlavourResponse\x12T\n\x0fPurchaseFlavour\x12\x1f.rear.v1.PurchaseFlavourRequest\x1a .rear.v1.PurchaseFlavourResponse\x12Q\n\x0e\x43\x61ncelContract\x12\x1e.rear.v1.CancelContractRequest\x1a\x1f.rear.v1.CancelContractResponse\x12H\n\x0bGetContract\x12\x1b.rear.v1.GetContractRequest\x1a\x1c.rear.v1.GetContractResponse\x12N\n\rListContracts\x12\x1d.rear.v1.ListContractsRequest\x1a\x1e.rear.v1.ListContractsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1erear/v1/contract_service.proto\x12\x07rear.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x16rear/v1/contract.proto\x1a\x18rear/v1/quantities.proto\x1a\x13rear/v1/watch.proto\x1a\x14rear/v1/window.proto\"\xfb\x02\n\x15ReserveFlavourRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x12\n\nflavour_id\x18\x02 \x01(\t\x12#\n\x05route\x18\x03 \x01(\x0b\x32\x14.rear.v1.ChosenRoute\x12%\n\tpartition\x18\x04 \x01(\x0b\x32\x12.rear.v1.Partition\x12\x1f\n\x06window\x18\x05 \x01(\x0b\x32\x0f.rear.v1.Window\x12&\n\x03ttp\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x63onfirm\x18\x07 \x01(\x08\x12%\n\tmax_price\x18\x08 \x01(\x0b\x32\x12.google.type.Money\x12\x10\n\x08priority\x18\t \x01(\x05\x12\x1d\n\x05group\x18\n \x01(\x0b\x32\x0e.rear.v1.Group\x12\x12\n\nrequest_id\x18\x0b \x01(\t\x12\x15\n\rvalidate_only\x18\x0c \x01(\x08\x12\x10\n\x08\x63hain_id\x18\r \x01(\t\"\xb2\x01\n\x16ReserveFlavourResponse\x12#\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x11.rear.v1.Contract\x12\x30\n\rttp_remaining\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0bserver_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x04 \x01(\t\"\x91\x01\n\x16PurchaseFlavourRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ontract_id\x18\x02 \x01(\t\x12\x15\n\x08revision\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x42\x0b\n\t_revision\"\x81\x01\n\x17PurchaseFlavourResponse\x12#\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x11.rear.v1.Contract\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x03 \x01(\t\"\xa0\x01\n\x15\x43\x61ncelContractRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ontract_id\x18\x02 \x01(\t\x12\x15\n\x08revision\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\x42\x0b\n\t_revision\"\x80\x01\n\x16\x43\x61ncelContractResponse\x12#\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x11.rear.v1.Contract\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x03 \x01(\t\"\xa0\x01\n\x15RevokeContractRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ontract_id\x18\x02 \x01(\t\x12\x15\n\x08revision\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\x42\x0b\n\t_revision\"\x80\x01\n\x16RevokeContractResponse\x12#\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x11.rear.v1.Contract\x12/\n\x0bserver_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x03 \x01(\t\">\n\x12GetContractRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ontract_id\x18\x02 \x01(\t\"\xaf\x01\n\x13GetContractResponse\x12#\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x11.rear.v1.Contract\x12\x30\n\rttp_remaining\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0bserver_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x04 \x01(\t\"\x91\x01\n\x14ListContractsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12&\n\x06states\x18\x03 \x03(\x0e\x32\x16.rear.v1.ContractState\x12\x0f\n\x07pool_id\x18\x04 \x01(\t\x12\x19\n\x11\x61t_least_position\x18\x05 \x01(\t\"\x99\x01\n\x15ListContractsResponse\x12$\n\tcontracts\x18\x01 \x03(\x0b\x32\x11.rear.v1.Contract\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12/\n\x0bserver_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x04 \x01(\t\"n\n\x15WatchContractsRequest\x12\x13\n\x0bprovider_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_position\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontract_ids\x18\x03 \x03(\t\x12\x12\n\nall_buyers\x18\x04 \x01(\x08\"\xbc\x01\n\x16WatchContractsResponse\x12 \n\x04kind\x18\x01 \x01(\x0e\x32\x12.rear.v1.WatchKind\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\x12$\n\tcontracts\x18\x03 \x03(\x0b\x32\x11.rear.v1.Contract\x12\x10\n\x08position\x18\x04 \x01(\t\x12/\n\x0bserver_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xcf\x04\n\x0f\x43ontractService\x12Q\n\x0eReserveFlavour\x12\x1e.rear.v1.ReserveFlavourRequest\x1a\x1f.rear.v1.ReserveFlavourResponse\x12T\n\x0fPurchaseFlavour\x12\x1f.rear.v1.PurchaseFlavourRequest\x1a .rear.v1.PurchaseFlavourResponse\x12Q\n\x0e\x43\x61ncelContract\x12\x1e.rear.v1.CancelContractRequest\x1a\x1f.rear.v1.CancelContractResponse\x12Q\n\x0eRevokeContract\x12\x1e.rear.v1.RevokeContractRequest\x1a\x1f.rear.v1.RevokeContractResponse\x12H\n\x0bGetContract\x12\x1b.rear.v1.GetContractRequest\x1a\x1c.rear.v1.GetContractResponse\x12N\n\rListContracts\x12\x1d.rear.v1.ListContractsRequest\x1a\x1e.rear.v1.ListContractsResponse\x12S\n\x0eWatchContracts\x12\x1e.rear.v1.WatchContractsRequest\x1a\x1f.rear.v1.WatchContractsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rear.v1.contract_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RESERVEFLAVOURREQUEST']._serialized_start=206
-  _globals['_RESERVEFLAVOURREQUEST']._serialized_end=585
-  _globals['_RESERVEFLAVOURRESPONSE']._serialized_start=588
-  _globals['_RESERVEFLAVOURRESPONSE']._serialized_end=766
-  _globals['_PURCHASEFLAVOURREQUEST']._serialized_start=769
-  _globals['_PURCHASEFLAVOURREQUEST']._serialized_end=914
-  _globals['_PURCHASEFLAVOURRESPONSE']._serialized_start=917
-  _globals['_PURCHASEFLAVOURRESPONSE']._serialized_end=1046
-  _globals['_CANCELCONTRACTREQUEST']._serialized_start=1049
-  _globals['_CANCELCONTRACTREQUEST']._serialized_end=1209
-  _globals['_CANCELCONTRACTRESPONSE']._serialized_start=1212
-  _globals['_CANCELCONTRACTRESPONSE']._serialized_end=1340
-  _globals['_GETCONTRACTREQUEST']._serialized_start=1342
-  _globals['_GETCONTRACTREQUEST']._serialized_end=1404
-  _globals['_GETCONTRACTRESPONSE']._serialized_start=1407
-  _globals['_GETCONTRACTRESPONSE']._serialized_end=1582
-  _globals['_LISTCONTRACTSREQUEST']._serialized_start=1585
-  _globals['_LISTCONTRACTSREQUEST']._serialized_end=1730
-  _globals['_LISTCONTRACTSRESPONSE']._serialized_start=1733
-  _globals['_LISTCONTRACTSRESPONSE']._serialized_end=1886
-  _globals['_CONTRACTSERVICE']._serialized_start=1889
-  _globals['_CONTRACTSERVICE']._serialized_end=2312
+  _globals['_RESERVEFLAVOURREQUEST']._serialized_start=227
+  _globals['_RESERVEFLAVOURREQUEST']._serialized_end=606
+  _globals['_RESERVEFLAVOURRESPONSE']._serialized_start=609
+  _globals['_RESERVEFLAVOURRESPONSE']._serialized_end=787
+  _globals['_PURCHASEFLAVOURREQUEST']._serialized_start=790
+  _globals['_PURCHASEFLAVOURREQUEST']._serialized_end=935
+  _globals['_PURCHASEFLAVOURRESPONSE']._serialized_start=938
+  _globals['_PURCHASEFLAVOURRESPONSE']._serialized_end=1067
+  _globals['_CANCELCONTRACTREQUEST']._serialized_start=1070
+  _globals['_CANCELCONTRACTREQUEST']._serialized_end=1230
+  _globals['_CANCELCONTRACTRESPONSE']._serialized_start=1233
+  _globals['_CANCELCONTRACTRESPONSE']._serialized_end=1361
+  _globals['_REVOKECONTRACTREQUEST']._serialized_start=1364
+  _globals['_REVOKECONTRACTREQUEST']._serialized_end=1524
+  _globals['_REVOKECONTRACTRESPONSE']._serialized_start=1527
+  _globals['_REVOKECONTRACTRESPONSE']._serialized_end=1655
+  _globals['_GETCONTRACTREQUEST']._serialized_start=1657
+  _globals['_GETCONTRACTREQUEST']._serialized_end=1719
+  _globals['_GETCONTRACTRESPONSE']._serialized_start=1722
+  _globals['_GETCONTRACTRESPONSE']._serialized_end=1897
+  _globals['_LISTCONTRACTSREQUEST']._serialized_start=1900
+  _globals['_LISTCONTRACTSREQUEST']._serialized_end=2045
+  _globals['_LISTCONTRACTSRESPONSE']._serialized_start=2048
+  _globals['_LISTCONTRACTSRESPONSE']._serialized_end=2201
+  _globals['_WATCHCONTRACTSREQUEST']._serialized_start=2203
+  _globals['_WATCHCONTRACTSREQUEST']._serialized_end=2313
+  _globals['_WATCHCONTRACTSRESPONSE']._serialized_start=2316
+  _globals['_WATCHCONTRACTSRESPONSE']._serialized_end=2504
+  _globals['_CONTRACTSERVICE']._serialized_start=2507
+  _globals['_CONTRACTSERVICE']._serialized_end=3098
 # @@protoc_insertion_point(module_scope)

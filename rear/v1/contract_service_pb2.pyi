@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from google.type import money_pb2 as _money_pb2
 from rear.v1 import contract_pb2 as _contract_pb2
 from rear.v1 import quantities_pb2 as _quantities_pb2
+from rear.v1 import watch_pb2 as _watch_pb2
 from rear.v1 import window_pb2 as _window_pb2
 import builtins as _builtins
 import sys
@@ -299,6 +300,84 @@ class CancelContractResponse(_message.Message):
 Global___CancelContractResponse: _TypeAlias = CancelContractResponse  # noqa: Y015
 
 @_typing.final
+class RevokeContractRequest(_message.Message):
+    """A wish of the seller to end a contract."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_ID_FIELD_NUMBER: _builtins.int
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    provider_id: _builtins.str
+    """The provider that is meant. Empty: the one that is asked."""
+    contract_id: _builtins.str
+    """The contract."""
+    revision: _builtins.int
+    """The contract's revision as the caller knows it. Absent: whatever it is."""
+    reason: _builtins.str
+    """Why, for the buyer. Required, at most 256 characters."""
+    request_id: _builtins.str
+    """Makes a retry safe."""
+    validate_only: _builtins.bool
+    """Only say what would happen."""
+    def __init__(
+        self,
+        *,
+        provider_id: _builtins.str = ...,
+        contract_id: _builtins.str = ...,
+        revision: _builtins.int | None = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_revision", b"_revision", "revision", b"revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_revision", b"_revision", "contract_id", b"contract_id", "provider_id", b"provider_id", "reason", b"reason", "request_id", b"request_id", "revision", b"revision", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__revision: _TypeAlias = _typing.Literal["revision"]  # noqa: Y015
+    _WhichOneofArgType__revision: _TypeAlias = _typing.Literal["_revision", b"_revision"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__revision) -> _WhichOneofReturnType__revision | None: ...
+
+Global___RevokeContractRequest: _TypeAlias = RevokeContractRequest  # noqa: Y015
+
+@_typing.final
+class RevokeContractResponse(_message.Message):
+    """A contract that has ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    SERVER_TIME_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    position: _builtins.str
+    """The position of the seller's ledger at which the contract stands."""
+    @_builtins.property
+    def contract(self) -> _contract_pb2.Contract:
+        """The contract as it is now."""
+
+    @_builtins.property
+    def server_time(self) -> _timestamp_pb2.Timestamp:
+        """The seller's clock."""
+
+    def __init__(
+        self,
+        *,
+        contract: _contract_pb2.Contract | None = ...,
+        server_time: _timestamp_pb2.Timestamp | None = ...,
+        position: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "server_time", b"server_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "position", b"position", "server_time", b"server_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeContractResponse: _TypeAlias = RevokeContractResponse  # noqa: Y015
+
+@_typing.final
 class GetContractRequest(_message.Message):
     """A question for one contract."""
 
@@ -441,3 +520,83 @@ class ListContractsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListContractsResponse: _TypeAlias = ListContractsResponse  # noqa: Y015
+
+@_typing.final
+class WatchContractsRequest(_message.Message):
+    """A question for contracts as they change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_ID_FIELD_NUMBER: _builtins.int
+    AFTER_POSITION_FIELD_NUMBER: _builtins.int
+    CONTRACT_IDS_FIELD_NUMBER: _builtins.int
+    ALL_BUYERS_FIELD_NUMBER: _builtins.int
+    provider_id: _builtins.str
+    """The provider that is meant. Empty: the one that is asked."""
+    after_position: _builtins.str
+    """Go on after this position, with the contracts that changed since, also those that ended. Empty: begin with all that
+    live.
+    """
+    all_buyers: _builtins.bool
+    """Everybody's contracts, and not only the caller's own: for administrators."""
+    @_builtins.property
+    def contract_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these contracts, at most 1,000; to begin with also those that ended. None: all."""
+
+    def __init__(
+        self,
+        *,
+        provider_id: _builtins.str = ...,
+        after_position: _builtins.str = ...,
+        contract_ids: _abc.Iterable[_builtins.str] | None = ...,
+        all_buyers: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "all_buyers", b"all_buyers", "contract_ids", b"contract_ids", "provider_id", b"provider_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchContractsRequest: _TypeAlias = WatchContractsRequest  # noqa: Y015
+
+@_typing.final
+class WatchContractsResponse(_message.Message):
+    """Contracts as they are now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    CONTRACTS_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    SERVER_TIME_FIELD_NUMBER: _builtins.int
+    kind: _watch_pb2.WatchKind.ValueType
+    """What this message says."""
+    subscription_id: _builtins.str
+    """The watch's id, a UUID; in the first message only."""
+    position: _builtins.str
+    """Where to go on, should the stream end after this message: all that changed up to there has been told."""
+    @_builtins.property
+    def contracts(self) -> _containers.RepeatedCompositeFieldContainer[_contract_pb2.Contract]:
+        """With UPDATE, contracts. While one is RESERVED, `purchase_before` less `server_time` is what is left to purchase it."""
+
+    @_builtins.property
+    def server_time(self) -> _timestamp_pb2.Timestamp:
+        """The seller's clock."""
+
+    def __init__(
+        self,
+        *,
+        kind: _watch_pb2.WatchKind.ValueType = ...,
+        subscription_id: _builtins.str = ...,
+        contracts: _abc.Iterable[_contract_pb2.Contract] | None = ...,
+        position: _builtins.str = ...,
+        server_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["server_time", b"server_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contracts", b"contracts", "kind", b"kind", "position", b"position", "server_time", b"server_time", "subscription_id", b"subscription_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchContractsResponse: _TypeAlias = WatchContractsResponse  # noqa: Y015

@@ -52,6 +52,11 @@ class ContractServiceStub:
                 request_serializer=rear_dot_v1_dot_contract__service__pb2.CancelContractRequest.SerializeToString,
                 response_deserializer=rear_dot_v1_dot_contract__service__pb2.CancelContractResponse.FromString,
                 _registered_method=True)
+        self.RevokeContract = channel.unary_unary(
+                '/rear.v1.ContractService/RevokeContract',
+                request_serializer=rear_dot_v1_dot_contract__service__pb2.RevokeContractRequest.SerializeToString,
+                response_deserializer=rear_dot_v1_dot_contract__service__pb2.RevokeContractResponse.FromString,
+                _registered_method=True)
         self.GetContract = channel.unary_unary(
                 '/rear.v1.ContractService/GetContract',
                 request_serializer=rear_dot_v1_dot_contract__service__pb2.GetContractRequest.SerializeToString,
@@ -61,6 +66,11 @@ class ContractServiceStub:
                 '/rear.v1.ContractService/ListContracts',
                 request_serializer=rear_dot_v1_dot_contract__service__pb2.ListContractsRequest.SerializeToString,
                 response_deserializer=rear_dot_v1_dot_contract__service__pb2.ListContractsResponse.FromString,
+                _registered_method=True)
+        self.WatchContracts = channel.unary_stream(
+                '/rear.v1.ContractService/WatchContracts',
+                request_serializer=rear_dot_v1_dot_contract__service__pb2.WatchContractsRequest.SerializeToString,
+                response_deserializer=rear_dot_v1_dot_contract__service__pb2.WatchContractsResponse.FromString,
                 _registered_method=True)
 
 
@@ -92,6 +102,14 @@ class ContractServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RevokeContract(self, request, context):
+        """Ends a contract for its seller, who can no longer keep it. One that has ended already is OK, with the state in which
+        it ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetContract(self, request, context):
         """Gets one contract.
         """
@@ -101,6 +119,14 @@ class ContractServiceServicer:
 
     def ListContracts(self, request, context):
         """Lists the caller's contracts, oldest first, in pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchContracts(self, request, context):
+        """Tells of the caller's contracts: those that live, or what changed since a position, and then what changes. The
+        stream ends only with an error; go on from the newest position.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,6 +150,11 @@ def add_ContractServiceServicer_to_server(servicer, server):
                     request_deserializer=rear_dot_v1_dot_contract__service__pb2.CancelContractRequest.FromString,
                     response_serializer=rear_dot_v1_dot_contract__service__pb2.CancelContractResponse.SerializeToString,
             ),
+            'RevokeContract': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeContract,
+                    request_deserializer=rear_dot_v1_dot_contract__service__pb2.RevokeContractRequest.FromString,
+                    response_serializer=rear_dot_v1_dot_contract__service__pb2.RevokeContractResponse.SerializeToString,
+            ),
             'GetContract': grpc.unary_unary_rpc_method_handler(
                     servicer.GetContract,
                     request_deserializer=rear_dot_v1_dot_contract__service__pb2.GetContractRequest.FromString,
@@ -133,6 +164,11 @@ def add_ContractServiceServicer_to_server(servicer, server):
                     servicer.ListContracts,
                     request_deserializer=rear_dot_v1_dot_contract__service__pb2.ListContractsRequest.FromString,
                     response_serializer=rear_dot_v1_dot_contract__service__pb2.ListContractsResponse.SerializeToString,
+            ),
+            'WatchContracts': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchContracts,
+                    request_deserializer=rear_dot_v1_dot_contract__service__pb2.WatchContractsRequest.FromString,
+                    response_serializer=rear_dot_v1_dot_contract__service__pb2.WatchContractsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -230,6 +266,33 @@ class ContractService:
             _registered_method=True)
 
     @staticmethod
+    def RevokeContract(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rear.v1.ContractService/RevokeContract',
+            rear_dot_v1_dot_contract__service__pb2.RevokeContractRequest.SerializeToString,
+            rear_dot_v1_dot_contract__service__pb2.RevokeContractResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetContract(request,
             target,
             options=(),
@@ -273,6 +336,33 @@ class ContractService:
             '/rear.v1.ContractService/ListContracts',
             rear_dot_v1_dot_contract__service__pb2.ListContractsRequest.SerializeToString,
             rear_dot_v1_dot_contract__service__pb2.ListContractsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchContracts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/rear.v1.ContractService/WatchContracts',
+            rear_dot_v1_dot_contract__service__pb2.WatchContractsRequest.SerializeToString,
+            rear_dot_v1_dot_contract__service__pb2.WatchContractsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,10 +44,18 @@ class ContractServiceStub:
     """Buys what was reserved (PURCHASE_FLAVOUR)."""
     CancelContract: _grpc.UnaryUnaryMultiCallable[_contract_service_pb2.CancelContractRequest, _contract_service_pb2.CancelContractResponse]
     """Ends a contract for its buyer. One that has ended already is OK, with the state in which it ended."""
+    RevokeContract: _grpc.UnaryUnaryMultiCallable[_contract_service_pb2.RevokeContractRequest, _contract_service_pb2.RevokeContractResponse]
+    """Ends a contract for its seller, who can no longer keep it. One that has ended already is OK, with the state in which
+    it ended.
+    """
     GetContract: _grpc.UnaryUnaryMultiCallable[_contract_service_pb2.GetContractRequest, _contract_service_pb2.GetContractResponse]
     """Gets one contract."""
     ListContracts: _grpc.UnaryUnaryMultiCallable[_contract_service_pb2.ListContractsRequest, _contract_service_pb2.ListContractsResponse]
     """Lists the caller's contracts, oldest first, in pages."""
+    WatchContracts: _grpc.UnaryStreamMultiCallable[_contract_service_pb2.WatchContractsRequest, _contract_service_pb2.WatchContractsResponse]
+    """Tells of the caller's contracts: those that live, or what changed since a position, and then what changes. The
+    stream ends only with an error; go on from the newest position.
+    """
 
 @_typing.type_check_only
 class ContractServiceAsyncStub(ContractServiceStub):
@@ -65,10 +73,18 @@ class ContractServiceAsyncStub(ContractServiceStub):
     """Buys what was reserved (PURCHASE_FLAVOUR)."""
     CancelContract: _aio.UnaryUnaryMultiCallable[_contract_service_pb2.CancelContractRequest, _contract_service_pb2.CancelContractResponse]  # type: ignore[assignment]
     """Ends a contract for its buyer. One that has ended already is OK, with the state in which it ended."""
+    RevokeContract: _aio.UnaryUnaryMultiCallable[_contract_service_pb2.RevokeContractRequest, _contract_service_pb2.RevokeContractResponse]  # type: ignore[assignment]
+    """Ends a contract for its seller, who can no longer keep it. One that has ended already is OK, with the state in which
+    it ended.
+    """
     GetContract: _aio.UnaryUnaryMultiCallable[_contract_service_pb2.GetContractRequest, _contract_service_pb2.GetContractResponse]  # type: ignore[assignment]
     """Gets one contract."""
     ListContracts: _aio.UnaryUnaryMultiCallable[_contract_service_pb2.ListContractsRequest, _contract_service_pb2.ListContractsResponse]  # type: ignore[assignment]
     """Lists the caller's contracts, oldest first, in pages."""
+    WatchContracts: _aio.UnaryStreamMultiCallable[_contract_service_pb2.WatchContractsRequest, _contract_service_pb2.WatchContractsResponse]  # type: ignore[assignment]
+    """Tells of the caller's contracts: those that live, or what changed since a position, and then what changes. The
+    stream ends only with an error; go on from the newest position.
+    """
 
 class ContractServiceServicer(metaclass=_abc_1.ABCMeta):
     """Agreements on flavours. Every change takes a `request_id`, a new one for each new attempt at something else: the
@@ -103,6 +119,16 @@ class ContractServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ends a contract for its buyer. One that has ended already is OK, with the state in which it ended."""
 
     @_abc_1.abstractmethod
+    def RevokeContract(
+        self,
+        request: _contract_service_pb2.RevokeContractRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_contract_service_pb2.RevokeContractResponse, _abc.Awaitable[_contract_service_pb2.RevokeContractResponse]]:
+        """Ends a contract for its seller, who can no longer keep it. One that has ended already is OK, with the state in which
+        it ended.
+        """
+
+    @_abc_1.abstractmethod
     def GetContract(
         self,
         request: _contract_service_pb2.GetContractRequest,
@@ -117,5 +143,15 @@ class ContractServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_contract_service_pb2.ListContractsResponse, _abc.Awaitable[_contract_service_pb2.ListContractsResponse]]:
         """Lists the caller's contracts, oldest first, in pages."""
+
+    @_abc_1.abstractmethod
+    def WatchContracts(
+        self,
+        request: _contract_service_pb2.WatchContractsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_contract_service_pb2.WatchContractsResponse], _abc.AsyncIterator[_contract_service_pb2.WatchContractsResponse]]:
+        """Tells of the caller's contracts: those that live, or what changed since a position, and then what changes. The
+        stream ends only with an error; go on from the newest position.
+        """
 
 def add_ContractServiceServicer_to_server(servicer: ContractServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

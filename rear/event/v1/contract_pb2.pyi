@@ -215,3 +215,33 @@ class ContractCompleted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ContractCompleted: _TypeAlias = ContractCompleted  # noqa: Y015
+
+@_typing.final
+class ContractRevoked(_message.Message):
+    """A contract was ended by its seller, who could no longer keep it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    """Who."""
+    reason: _builtins.str
+    """Why, for people."""
+    fingerprint: _builtins.bytes
+    """SHA-256 over the request's body."""
+    def __init__(
+        self,
+        *,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        fingerprint: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "fingerprint", b"fingerprint", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContractRevoked: _TypeAlias = ContractRevoked  # noqa: Y015

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -11,7 +11,7 @@ import structlog
 from rear.domain import contract as contracts
 from rear.domain import reservation
 from rear.domain.contract import Contract, VerbCommand
-from rear.domain.events import AnyEvent, Cause, ContractReserved
+from rear.domain.events import AnyEvent, Cause, ContractCancelled, ContractReserved, ContractRevoked
 from rear.domain.lifecycle import ContractState
 from rear.domain.refusals import (
     CapacityExceeded,
@@ -30,6 +30,9 @@ from rear.managers.provider.counter_offers import find_counter_offer
 from rear.managers.provider.provider import Provider
 
 log = structlog.get_logger(__name__)
+
+Ending = tuple[ContractCancelled | ContractRevoked | None, str]
+"""What ends a contract, None where it has ended already, and why its hold and its allocation are released."""
 
 MOST_EXPIRED_BY_ONE: Final = 50
 """Overdue reservations that one reservation may expire to make room for itself."""
@@ -98,6 +101,33 @@ class ContractManager:
     ) -> Answered:
         """Ends a contract of `owner`'s (None: of anybody's). What time has ended by then stays ended by time."""
 
+        def end(found: Contract, cause: Cause) -> Ending:
+            return contracts.cancel(found, command, reason, cause), reason or _who_cancelled(found, caller)
+
+        return await self._end(key, command, end, caller=caller, owner=owner, validate_only=validate_only)
+
+    async def revoke(
+        self, key: str, command: VerbCommand, reason: str, *, caller: str, owner: str | None, validate_only: bool
+    ) -> Answered:
+        """The same for the seller, who can no longer keep the contract."""
+
+        def end(found: Contract, cause: Cause) -> Ending:
+            return contracts.revoke(found, command, reason, cause), reason
+
+        return await self._end(key, command, end, caller=caller, owner=owner, validate_only=validate_only)
+
+    async def _end(
+        self,
+        key: str,
+        command: VerbCommand,
+        end: Callable[[Contract, Cause], Ending],
+        *,
+        caller: str,
+        owner: str | None,
+        validate_only: bool,
+    ) -> Answered:
+        """Whoever comes first ends it, also where time, buyer and seller cross; all others find it ended."""
+
         def decide(now: Instant) -> Decision[tuple[Contract, Instant]]:
             found = self._find(key, owner)
             due = contracts.pass_time(found, now)
@@ -105,10 +135,10 @@ class ContractManager:
             if found.live and not by_now.live:
                 return Decision(() if validate_only else endings.by_time(self._provider, found, now), (by_now, now))
             cause = Cause(now, now, caller, command.request_id)
-            event = contracts.cancel(found, command, reason, cause)
+            event, because = end(found, cause)
             if event is None:
                 return Decision((), (found, now))
-            events = endings.ended(self._provider, found, event, reason or _who_cancelled(found, caller), cause)
+            events = endings.ended(self._provider, found, event, because, cause)
             return Decision(() if validate_only else events, (contracts.evolve(found, event), now))
 
         return _answered(await self._provider.writer.submit(decide))

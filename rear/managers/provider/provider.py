@@ -30,9 +30,13 @@ class ContractArchive(Protocol):
         ...
 
     async def contracts(
-        self, *, buyer_id: str, states: Sequence[ContractState], pool_id: str, after: int, limit: int
+        self, *, buyer_id: str | None, states: Sequence[ContractState], pool_id: str, after: int, limit: int
     ) -> ContractRows:
-        """A buyer's contracts, oldest first, that began after a sequence."""
+        """A buyer's contracts, or everybody's, oldest first, that began after a sequence."""
+        ...
+
+    async def contracts_of(self, contract_ids: Sequence[str]) -> Sequence[Contract]:
+        """The contracts with these ids, those that are there."""
         ...
 
 
