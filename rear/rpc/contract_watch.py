@@ -15,7 +15,7 @@ from rear.managers.provider.contract_watching import ContractWatching, Kind, Tol
 from rear.managers.provider.provider import Provider
 from rear.rpc.answering import Gate
 from rear.rpc.identity import Callers
-from rear.rpc.policy import ADMINISTRATORS
+from rear.rpc.policy import ADMINISTRATORS, Permission
 from rear.v1 import contract_pb2, watch_pb2
 from rear.v1 import contract_service_pb2 as pb
 from rear.wire.contracts import contract_to_proto
@@ -56,7 +56,8 @@ class ContractWatch:
             self._gate.check()
             if request.all_buyers and not self._callers.allows(caller, ADMINISTRATORS):
                 raise PermissionDenied(
-                    f"{caller} lacks the permission `administer`, which all_buyers needs", {"caller": caller}
+                    f"{caller} lacks the permission `administer`, which all_buyers needs",
+                    {"caller": caller, "permission": Permission.ADMINISTER},
                 )
 
         check()

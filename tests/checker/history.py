@@ -19,6 +19,7 @@ MESSAGES: Final[Mapping[str, tuple[type[Message], type[Message]]]] = {
     "ReserveFlavour": (contracts_pb.ReserveFlavourRequest, contracts_pb.ReserveFlavourResponse),
     "PurchaseFlavour": (contracts_pb.PurchaseFlavourRequest, contracts_pb.PurchaseFlavourResponse),
     "CancelContract": (contracts_pb.CancelContractRequest, contracts_pb.CancelContractResponse),
+    "RevokeContract": (contracts_pb.RevokeContractRequest, contracts_pb.RevokeContractResponse),
     "GetContract": (contracts_pb.GetContractRequest, contracts_pb.GetContractResponse),
     "ListContracts": (contracts_pb.ListContractsRequest, contracts_pb.ListContractsResponse),
     "ListFlavours": (discovery_pb.ListFlavoursRequest, discovery_pb.ListFlavoursResponse),
@@ -28,7 +29,7 @@ MESSAGES: Final[Mapping[str, tuple[type[Message], type[Message]]]] = {
 
 METHOD_OF: Final = {request: method for method, (request, _) in MESSAGES.items()}
 
-WRITES: Final = frozenset({"ReserveFlavour", "PurchaseFlavour", "CancelContract"})
+WRITES: Final = frozenset({"ReserveFlavour", "PurchaseFlavour", "CancelContract", "RevokeContract"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from rear.v1.audit_service_pb2 import RecordedEvent
 from rear.v1.contract_service_pb2 import ListContractsResponse
 from rear.v1.discovery_service_pb2 import GetFlavourResponse, ListFlavoursRequest, ListFlavoursResponse
 from tests.checker import counter_offers, reads
-from tests.checker.history import Call, Refusal, Unknown
+from tests.checker.history import WRITES, Call, Refusal, Unknown
 from tests.checker.lives import LIVE
 from tests.checker.order import Ceiling, Floor, candidates
 from tests.checker.recording import NOTHING_CHANGED
@@ -48,6 +48,9 @@ MOST_FINDINGS_SHOWN: Final = 12
 
 NOT_OF_STATE: Final = frozenset({"INVALID_FIELD", "PRICE_ABOVE_MAXIMUM"}) | NOTHING_CHANGED
 """Refusals that no event can make true or untrue. Only that they had no effect is checked."""
+
+ENDS: Final = frozenset({"CancelContract", "RevokeContract"})
+"""What is answered OK, without an effect, for a contract that has ended."""
 
 
 class Unexplained(AssertionError):
@@ -180,7 +183,7 @@ class _Court:
                 self._find(f"{call}: its counter-offer is untrue from {between.low} to {between.high}: {wrong}")
 
     def _answered(self, call: Call, answer: Message, floor: int) -> None:
-        if not call.writes and call.method in ("ReserveFlavour", "PurchaseFlavour", "CancelContract"):
+        if not call.writes and call.method in WRITES:
             return  # only asked what would be
         position = self.replay.positions.get(answer.position)  # type: ignore[attr-defined]
         if position is None:
@@ -209,7 +212,7 @@ class _Court:
             return wrong
         effect = self._made.get((call.caller, call.request_id))
         if effect is None or effect.method != call.method:
-            ended = call.method == "CancelContract" and answer.contract.state not in LIVE  # type: ignore[attr-defined]
+            ended = call.method in ENDS and answer.contract.state not in LIVE  # type: ignore[attr-defined]
             return None if ended else "it was answered OK, but nothing in the ledger is its effect"
         if effect.last > position:
             return f"it stands at {position}, before its effect, {effect}"

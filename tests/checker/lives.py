@@ -42,5 +42,6 @@ METHODS: Final = {
     "contract_reserved": "ReserveFlavour",
     "contract_purchased": "PurchaseFlavour",
     "contract_cancelled": "CancelContract",
+    "contract_revoked": "RevokeContract",
 }
 ENDINGS: Final = frozenset({"contract_cancelled", "contract_revoked", "contract_expired", "contract_completed"})

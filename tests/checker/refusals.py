@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from rear.v1.contract_pb2 import Contract, ContractState
-from rear.v1.contract_service_pb2 import CancelContractRequest, PurchaseFlavourRequest, ReserveFlavourRequest
+from rear.v1.contract_service_pb2 import (
+    CancelContractRequest,
+    PurchaseFlavourRequest,
+    ReserveFlavourRequest,
+    RevokeContractRequest,
+)
 from rear.v1.discovery_service_pb2 import GetFlavourRequest
 from rear.v1.window_pb2 import Window
 from tests.checker.capacity import Claim, fits
@@ -19,7 +24,7 @@ from tests.checker.timelines import Effect, PoolVersion
 DAY: Final = 24 * 3600 * 10**9
 DEFAULT_LEASE: Final = DAY
 
-Verb = PurchaseFlavourRequest | CancelContractRequest
+Verb = PurchaseFlavourRequest | CancelContractRequest | RevokeContractRequest
 
 
 @dataclass(frozen=True, slots=True)

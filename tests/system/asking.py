@@ -68,6 +68,14 @@ def cancel(contract: Contract, *, request_id: str | None = None) -> contracts_pb
     return contracts_pb.CancelContractRequest(contract_id=contract.contract_id, request_id=request_id or str(uuid4()))
 
 
+def revoke(
+    contract: Contract, *, request_id: str | None = None, reason: str = "the machine is broken"
+) -> contracts_pb.RevokeContractRequest:
+    return contracts_pb.RevokeContractRequest(
+        contract_id=contract.contract_id, reason=reason, request_id=request_id or str(uuid4())
+    )
+
+
 def get(contract: Contract) -> contracts_pb.GetContractRequest:
     return contracts_pb.GetContractRequest(contract_id=contract.contract_id)
 

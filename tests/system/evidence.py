@@ -82,9 +82,8 @@ class Ledger:
 
     def check_request_ids(self) -> None:
         """No request had two effects on contracts."""
-        effects = Counter(
-            envelope.request_id for envelope in self.of("contract_reserved", "contract_purchased", "contract_cancelled")
-        )
+        asked_for = self.of("contract_reserved", "contract_purchased", "contract_cancelled", "contract_revoked")
+        effects = Counter(envelope.request_id for envelope in asked_for)
         assert [key for key, count in effects.items() if count > 1] == []
 
 

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from rear.rpc.policy import REQUIRED
 from rear.rpc.refused import DETAILS_KEY
 from rear.rpc.tls_files import TlsFiles
-from rear.v1 import audit_service_pb2, contract_pb2, contract_service_pb2, discovery_service_pb2
+from rear.v1 import audit_service_pb2, contract_pb2, contract_service_pb2, discovery_service_pb2, watch_pb2
 from tests.certificates import Pair, TestAuthority, write
 from tests.system.fixtures import NewNode
 from tests.system.node_process import NodeProcess, pool
@@ -63,8 +63,10 @@ EXPECTED: Final[Mapping[str, tuple[Answer, Answer, Answer, Answer, Answer]]] = {
     "rear.v1.ContractService/ReserveFlavour": (DENIED, OK, OK, DENIED, DENIED),
     "rear.v1.ContractService/PurchaseFlavour": (DENIED, NOT_FOUND, OK, DENIED, DENIED),
     "rear.v1.ContractService/CancelContract": (DENIED, NOT_FOUND, OK, DENIED, OK),
+    "rear.v1.ContractService/RevokeContract": (DENIED, DENIED, DENIED, DENIED, OK),
     "rear.v1.ContractService/GetContract": (DENIED, NOT_FOUND, OK, DENIED, OK),
     "rear.v1.ContractService/ListContracts": (DENIED, OK, OK, DENIED, DENIED),
+    "rear.v1.ContractService/WatchContracts": (DENIED, OK, OK, DENIED, OK),
     "rear.v1.AuditService/ReadEvents": (DENIED, DENIED, DENIED, OK, DENIED),
     "grpc.health.v1.Health/Check": (OK, OK, OK, OK, OK),
     "grpc.health.v1.Health/List": (OK, OK, OK, OK, OK),
@@ -107,7 +109,7 @@ class World:
         return channel(self.node.endpoint, self.ca, self.callers[caller]) if caller != "no TLS" else plain(self.node)
 
     def request(self, method: str) -> Message:
-        """What each RPC is called with. Purchases and cancellations are asked for, and not done."""
+        """What each RPC is called with. Purchases and endings are asked for, and not done."""
         contract = {"contract_id": self.contract.contract_id, "request_id": str(uuid4()), "validate_only": True}
         requests: Mapping[str, Message] = {
             "ListFlavours": discovery_service_pb2.ListFlavoursRequest(),
@@ -118,8 +120,10 @@ class World:
                 **contract,  # type: ignore[arg-type]
             ),
             "CancelContract": contract_service_pb2.CancelContractRequest(**contract),  # type: ignore[arg-type]
+            "RevokeContract": contract_service_pb2.RevokeContractRequest(reason="broken", **contract),  # type: ignore[arg-type]
             "GetContract": contract_service_pb2.GetContractRequest(contract_id=self.contract.contract_id),
             "ListContracts": contract_service_pb2.ListContractsRequest(),
+            "WatchContracts": contract_service_pb2.WatchContractsRequest(),
             "ReadEvents": audit_service_pb2.ReadEventsRequest(),
             "Check": health_pb2.HealthCheckRequest(),
             "List": health_pb2.HealthListRequest(),
@@ -262,3 +266,52 @@ def test_an_administrator_who_cancels_is_on_record(world: World) -> None:
     assert ended == "OK"
     assert cancelled.state == contract_pb2.CONTRACT_STATE_CANCELLED
     assert (cancelled.buyer_id, cancelled.ending.actor) == (ALICE, ADMINISTRATOR)
+
+
+def test_an_administrator_who_revokes_is_on_record(world: World) -> None:
+    with world.channel("the owner") as channel:
+        _, answer, _ = ask(channel, "rear.v1.ContractService/ReserveFlavour", reservation())
+    contract = contract_service_pb2.ReserveFlavourResponse.FromString(answer).contract
+    with world.channel("an administrator") as channel:
+        request = contract_service_pb2.RevokeContractRequest(
+            contract_id=contract.contract_id, request_id="revoke", reason="the machine is broken"
+        )
+        ended, answer, _ = ask(channel, "rear.v1.ContractService/RevokeContract", request)
+    revoked = contract_service_pb2.RevokeContractResponse.FromString(answer).contract
+    assert ended == "OK"
+    assert revoked.state == contract_pb2.CONTRACT_STATE_REVOKED
+    assert (revoked.ending.actor, revoked.ending.reason) == (ADMINISTRATOR, "the machine is broken")
+
+
+WATCH: Final = "/rear.v1.ContractService/WatchContracts"
+
+
+def watched(channel: grpc.Channel, request: contract_service_pb2.WatchContractsRequest) -> set[str]:
+    """The contracts that a watch begins with."""
+    found: set[str] = set()
+    call: Any = channel.unary_stream(
+        WATCH,
+        request_serializer=contract_service_pb2.WatchContractsRequest.SerializeToString,
+        response_deserializer=contract_service_pb2.WatchContractsResponse.FromString,
+    )(request, timeout=10)
+    for response in call:
+        found |= {contract.contract_id for contract in response.contracts}
+        if response.kind == watch_pb2.WATCH_KIND_SYNCED:
+            call.cancel()
+            return found
+    raise AssertionError("it ended")
+
+
+def test_a_watcher_is_told_of_its_own_contracts_only_and_an_administrator_of_all_where_it_asks(world: World) -> None:
+    alices, all_buyers = {world.contract.contract_id}, contract_service_pb2.WatchContractsRequest(all_buyers=True)
+    named = contract_service_pb2.WatchContractsRequest(contract_ids=alices)
+    with world.channel("the owner") as owner, world.channel("another buyer") as other:
+        assert watched(owner, contract_service_pb2.WatchContractsRequest()) >= alices
+        assert watched(owner, named) == alices
+        assert watched(other, named) == set()
+        assert not watched(other, contract_service_pb2.WatchContractsRequest()) & alices
+        ended, _, metadata = ask(other, WATCH.removeprefix("/"), all_buyers)
+        assert (ended, metadata["permission"]) == (Answer.DENIED, "administer")
+    with world.channel("an administrator") as administrator:
+        assert watched(administrator, all_buyers) >= alices
+        assert not watched(administrator, contract_service_pb2.WatchContractsRequest()) & alices

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from rear.domain import contract as contracts
-from rear.domain.contract import CANCEL, PURCHASE, Contract, VerbCommand, VerbRequest, contract_id
+from rear.domain.contract import CANCEL, PURCHASE, REVOKE, Contract, VerbCommand, VerbRequest, contract_id
 from rear.domain.events import Cause, ContractActivated, ContractEvent, ContractExpired, ContractReserved
 from rear.domain.lifecycle import ContractState, Ending
 from rear.domain.refusals import InvalidField, RequestIdReused, RevisionMismatch, TtpPassed
@@ -18,6 +18,7 @@ from tests.examples import BUYER, EVENTS, NOW
 
 CAUSE: Final = Cause(NOW, NOW, BUYER, "p1")
 OTHER: Final = Cause(NOW, NOW, BUYER, "c1")
+REVOKING: Final = Cause(NOW, NOW, BUYER, "r1")
 
 
 def reserved() -> Contract:
@@ -32,6 +33,12 @@ def purchased(contract: Contract) -> Contract:
 
 def cancelled(contract: Contract) -> Contract:
     event = contracts.cancel(contract, VerbCommand("c1", b"end", None), "why", OTHER)
+    assert event is not None
+    return contracts.evolve(contract, event)
+
+
+def revoked(contract: Contract) -> Contract:
+    event = contracts.revoke(contract, VerbCommand("r1", b"end", None), "broken", REVOKING)
     assert event is not None
     return contracts.evolve(contract, event)
 
@@ -144,9 +151,36 @@ class TestCancel:
             contracts.cancel(contract, VerbCommand("c1", b"end", 1), "", OTHER)
 
 
+class TestRevoke:
+    def test_it_says_who_and_why(self) -> None:
+        contract = revoked(reserved())
+
+        assert contract.ending == Ending(BUYER, "broken")
+        assert contract.requests == (VerbRequest(REVOKE, "r1", b"end"),)
+        assert not contract.live
+
+    def test_again_it_changes_nothing(self) -> None:
+        contract = revoked(reserved())
+
+        assert contracts.revoke(contract, VerbCommand("r1", b"end", None), "broken", OTHER) is None
+        assert contracts.revoke(contract, VerbCommand("r2", b"new", 1), "again", OTHER) is None
+
+    def test_whichever_of_a_cancel_and_a_revocation_comes_second_changes_nothing(self) -> None:
+        assert contracts.cancel(revoked(reserved()), VerbCommand("c1", b"end", 1), "", OTHER) is None
+        assert contracts.revoke(cancelled(reserved()), VerbCommand("r1", b"end", 1), "broken", OTHER) is None
+
+    def test_the_id_of_a_cancel_is_not_one_for_a_revocation(self) -> None:
+        with pytest.raises(RequestIdReused, match="cancel"):
+            contracts.revoke(cancelled(reserved()), VerbCommand("c1", b"end", None), "broken", OTHER)
+
+    def test_the_revision_counts_where_it_is_given(self) -> None:
+        with pytest.raises(RevisionMismatch):
+            contracts.revoke(purchased(reserved()), VerbCommand("r1", b"end", 1), "broken", OTHER)
+
+
 def test_every_event_raises_the_revision_by_one_and_keeps_the_terms() -> None:
     contract = reserved()
-    steps: list[Callable[[Contract], Contract]] = [purchased, cancelled]
+    steps: list[Callable[[Contract], Contract]] = [purchased, revoked]
     for number, step in enumerate(steps, 2):
         moved = step(contract)
         assert moved.version == number

@@ -9,7 +9,14 @@ import pytest
 
 from rear.domain import contract as contracts
 from rear.domain.contract import Contract, VerbCommand
-from rear.domain.events import Cause, ContractActivated, ContractCompleted, ContractExpired, ContractReserved
+from rear.domain.events import (
+    Cause,
+    ContractActivated,
+    ContractCompleted,
+    ContractExpired,
+    ContractReserved,
+    ContractRevoked,
+)
 from rear.domain.lifecycle import CONTRACT_LIFECYCLE, LIVE_STATES, TERMINAL_STATES, ContractState, Ending, Trigger
 from rear.domain.refusals import Refusal, TtpPassed, WrongState
 from rear.domain.window import HOUR, MINUTE, Instant, Window, after
@@ -128,6 +135,20 @@ def test_a_cancel_agrees_with_the_table(state: ContractState) -> None:
     assert ended.ending == Ending(BUYER, "no longer needed")
 
 
+@each_state
+def test_a_revocation_agrees_with_the_table(state: ContractState) -> None:
+    contract, to = standing(state), CELLS[state, Trigger.REVOKE]
+    event = contracts.revoke(contract, COMMAND, "the machine is broken", at(NOW))
+    if to is None:
+        assert event is None  # and the answer is the contract as it ended
+        return
+
+    assert event is not None
+    ended = contracts.evolve(contract, event)
+    assert ended.state is to
+    assert ended.ending == Ending(BUYER, "the machine is broken")
+
+
 @pytest.mark.parametrize(
     ("now", "triggers"),
     [
@@ -177,6 +198,7 @@ def test_an_event_that_the_table_has_no_row_for_cannot_happen(state: ContractSta
         (ContractExpired(contract.id, 6, at(NOW), "late"), Trigger.TTP_PASSED),
         (ContractActivated(contract.id, 6, at(NOW)), Trigger.WINDOW_STARTED),
         (ContractCompleted(contract.id, 6, at(NOW), "over"), Trigger.WINDOW_ENDED),
+        (ContractRevoked(contract.id, 6, at(NOW), "seller", "broken", b""), Trigger.REVOKE),
     ):
         if CELLS[state, trigger] is None:
             with pytest.raises(KeyError):
