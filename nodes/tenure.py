@@ -18,6 +18,7 @@ from rear.ledger.scrub import Scrub
 from rear.ledger.store import StateDirectory, Store
 from rear.ledger.writer import Writer
 from rear.managers.consumer.neighbours import Neighbours
+from rear.managers.consumer.ratings import RatingBook
 from rear.managers.provider.contract_watches import ContractWatches
 from rear.managers.provider.contract_watching import ContractWatching
 from rear.managers.provider.contracts import ContractManager
@@ -61,6 +62,7 @@ class Tenure:
     ) -> None:
         self.writer = writer
         self.neighbours = neighbours
+        self.ratings = RatingBook(tables.ratings())
         self.feed = TablesFeed(tables, writer.state, self._written)
         self.provider = Provider(settings.provider_id, settings.promises, writer, self.feed, Timers(tables.due()))
         self.timekeeper = Timekeeper(self.provider)
@@ -75,7 +77,7 @@ class Tenure:
         self._began = asyncio.get_running_loop().time()
         self._challenged: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
-        writer.listeners += [self.provider, self.feed, self._signal, self._watches]
+        writer.listeners += [self.provider, self.feed, self.ratings, self._signal, self._watches]
 
     async def begin(self) -> None:
         """Commits from now on, and does what is overdue. Raises TryAgain where the ledger cannot be written."""

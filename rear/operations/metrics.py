@@ -34,6 +34,8 @@ COUNTED_EVERY: Final = 5.0
 COUNTS: Final[Mapping[str, str]] = {
     "contracts": "SELECT state, COUNT(*) FROM contracts WHERE live GROUP BY state",
     "holds": "SELECT kind, COUNT(*) FROM holds GROUP BY kind",
+    "purchases": "SELECT coalesce(state, 'ASKED'), COUNT(*) FROM purchases WHERE open GROUP BY 1",
+    "service_requests": "SELECT state, COUNT(*) FROM service_requests GROUP BY state",
 }
 
 
@@ -102,6 +104,9 @@ class LiveCollector(Collector):
         scrubbed = report.facts.get("scrub")
         if isinstance(scrubbed, int):
             yield gauge("rear_scrub_position", "The sequence up to which the scrub has read.", scrubbed)
+        neighbours = report.facts.get("neighbours")
+        if isinstance(neighbours, int):
+            yield gauge("rear_neighbours", "Nodes that may be asked for flavours.", neighbours)
         warnings = {reason.what: 1 for reason in report.warnings}
         yield labelled("rear_warning", "1 for each finding that an operator should look at.", "what", warnings)
 
@@ -129,6 +134,12 @@ class LiveCollector(Collector):
         yield histogram(
             "rear_commit_duration_seconds", "From a commit's publish to its acknowledgement.", commits.append
         )
+        answered = HistogramMetricFamily(
+            "rear_link_answer_seconds", "From a request to another provider to what became of it.", labels=("verb",)
+        )
+        for verb, seconds in dict(commits.links).items():
+            answered.add_metric((verb,), *buckets(seconds))
+        yield answered
         yield histogram("rear_anchor_write_duration_seconds", "To write and sync the anchor.", commits.anchor)
 
     def _ledger(self, parts: Parts) -> Iterator[Metric]:
@@ -161,6 +172,10 @@ class LiveCollector(Collector):
         if counts is not None:
             yield labelled("rear_contracts", "Contracts that live, in the tables.", "state", counts["contracts"])
             yield labelled("rear_holds", "What blocks capacity, in the tables.", "kind", counts["holds"])
+            purchases = counts["purchases"]
+            requests = counts["service_requests"]
+            yield labelled("rear_service_requests", "Runs of intents, also those that ended.", "state", requests)
+            yield labelled("rear_purchases", "Purchases from other providers that are open.", "state", purchases)
 
 
 class RowCounts:

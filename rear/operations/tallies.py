@@ -14,7 +14,12 @@ from typing import Any, Final
 
 import grpc
 
+from rear.domain.event import Event
+from rear.domain.link import LinkVerb
+from rear.domain.link_events import LinkObserved, LinkUndone
+from rear.domain.purchase import Purchase
 from rear.domain.refusals import Refusal
+from rear.domain.window import SECOND
 from rear.ledger.commit import Committed, Timing
 from rear.rpc.surrounding import Stream, Unary
 
@@ -127,10 +132,19 @@ class Commits:
         self.messages = Distribution(SIZES)
         self.append = Distribution(LATENCIES)
         self.anchor = Distribution(LATENCIES)
+        self.links: dict[str, Distribution] = {}
 
     def committed(self, batch: Sequence[Committed]) -> None:
         """Counts the events of a batch."""
         self.events.update([type(item.step.event) for item in batch])
+        for item in batch:
+            before = item.step.before
+            if isinstance(before, Purchase) and before.pending is not None:
+                self._take_link(before.pending.verb, item.step.event)
+
+    def _take_link(self, verb: LinkVerb, event: Event) -> None:
+        if isinstance(event, LinkObserved | LinkUndone) and event.elapsed is not None:
+            self.links.setdefault(verb.value, Distribution(LATENCIES)).add(event.elapsed / SECOND)
 
     def timed(self, timing: Timing) -> None:
         """Takes what a batch held, and how long it took."""

@@ -19,6 +19,7 @@ from rear.domain.events import (
 )
 from rear.domain.pool import Pool
 from rear.domain.purchase import Purchase
+from rear.domain.rating import UNKNOWN, Rating, rated
 from rear.domain.request_events import IntentAccepted
 from rear.domain.service_request import ForgottenRequest, ServiceRequest
 from rear.domain.state import Service
@@ -60,6 +61,7 @@ class Changes:
     requests: dict[str, ServiceRequest] = field(default_factory=dict)
     deleted: list[Row] = field(default_factory=list)
     histories: list[Row] = field(default_factory=list)
+    ratings: dict[str, Rating] = field(default_factory=dict)
 
 
 def statements(committed: Iterable[Committed]) -> list[Statement]:
@@ -87,11 +89,13 @@ def changes_of(committed: Iterable[Committed]) -> Changes:
             changes.histories.append(
                 histories.history_row(item.sequence, AggregateType.PURCHASE, after.id, item.payload)
             )
+            _rate(changes, item)
         elif isinstance(after, ServiceRequest | ForgottenRequest):
             _take_request(changes, after, item)
             changes.histories.append(
                 histories.history_row(item.sequence, AggregateType.REQUEST, after.id, item.payload)
             )
+            _rate(changes, item)
     return changes
 
 
@@ -118,6 +122,7 @@ def rare_statements(changes: Changes) -> list[Statement]:
         ),
         (schema.DELETE_OPERATION, changes.deleted),
         (schema.NEW_HISTORY, changes.histories),
+        (schema.ADD_RATING, [rows.rating_row(key, rating) for key, rating in changes.ratings.items()]),
     ]
 
 
@@ -133,6 +138,11 @@ def standing_row(last: Committed, service: Service) -> Row:
         service.endpoint,
         service.version,
     )
+
+
+def _rate(changes: Changes, item: Committed) -> None:
+    for provider_id, more in rated(item.step.event, item.step.before):
+        changes.ratings[provider_id] = changes.ratings.get(provider_id, UNKNOWN).plus(more)
 
 
 def _take_pool(changes: Changes, pool: Pool, item: Committed) -> None:

@@ -24,7 +24,8 @@ from rear.domain.flavour import Offer
 from rear.domain.hold import Hold, Holds
 from rear.domain.lifecycle import ContractState, Ending
 from rear.domain.pool import Pool
-from rear.domain.window import Instant
+from rear.domain.rating import Rating
+from rear.domain.window import Duration, Instant
 from rear.ledger.codec import decode, parse
 from rear.wire.holds import read_hold
 
@@ -101,6 +102,27 @@ def new_contract_row(sequence: int, contract: Contract, event: bytes) -> Row:
         *_history(contract),
         event,
     )
+
+
+def rating_row(provider_id: str, rating: Rating) -> Row:
+    """For ADD_RATING, with what is to be added."""
+    return (
+        provider_id,
+        rating.granted,
+        rating.refused,
+        rating.unanswered,
+        rating.kept,
+        rating.revoked,
+        rating.answers,
+        rating.elapsed,
+        rating.slowest,
+    )
+
+
+def rating_from(row: Row) -> Rating:
+    """The rating of a row of RATINGS."""
+    granted, refused, unanswered, kept, revoked, answers, elapsed, slowest = map(_int, row[1:])
+    return Rating(granted, refused, unanswered, kept, revoked, answers, Duration(elapsed), Duration(slowest))
 
 
 def contract_ids(new: Iterable[Row]) -> Iterator[str]:

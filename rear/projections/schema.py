@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA_VERSION: Final = 9
+SCHEMA_VERSION: Final = 10
 """Another number, and the tables are rebuilt from the ledger."""
 
 CONDEMNED: Final = -1
@@ -113,6 +113,17 @@ CREATE TABLE histories (
     aggregate_id TEXT NOT NULL,
     event BLOB NOT NULL
 );
+CREATE TABLE ratings (
+    provider_id TEXT PRIMARY KEY,
+    granted INTEGER NOT NULL,
+    refused INTEGER NOT NULL,
+    unanswered INTEGER NOT NULL,
+    kept INTEGER NOT NULL,
+    revoked INTEGER NOT NULL,
+    answers INTEGER NOT NULL,
+    elapsed INTEGER NOT NULL,
+    slowest INTEGER NOT NULL
+) WITHOUT ROWID;
 """
 """The tables without their indexes.
 
@@ -146,6 +157,7 @@ TABLES: Final = {
     "purchases": "contract_id",
     "service_requests": "sequence",
     "histories": "sequence",
+    "ratings": "provider_id",
 }
 """Every table with the columns that order it for a digest."""
 
@@ -188,3 +200,11 @@ DELETE_OPERATION: Final = (
 )
 NEW_HISTORY: Final = "INSERT INTO histories VALUES (?, ?, ?, ?)"
 PUT_STANDING: Final = "INSERT OR REPLACE INTO standing VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)"
+RATINGS: Final = "SELECT * FROM ratings"
+ADD_RATING: Final = (
+    "INSERT INTO ratings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET granted = granted + "
+    "excluded.granted, refused = refused + excluded.refused, unanswered = unanswered + excluded.unanswered, "
+    "kept = kept + excluded.kept, revoked = revoked + excluded.revoked, answers = answers + excluded.answers, "
+    "elapsed = elapsed + excluded.elapsed, slowest = max(slowest, excluded.slowest)"
+)
+"""Rows of it say what a stretch of the ledger added."""

@@ -26,6 +26,7 @@ from rear.domain.events import AnyEvent
 from rear.domain.hold import Hold
 from rear.domain.lifecycle import ContractState
 from rear.domain.purchase import Purchase
+from rear.domain.rating import Rating
 from rear.domain.service_request import ServiceRequest
 from rear.domain.state import Service, State
 from rear.domain.window import Instant
@@ -176,6 +177,11 @@ class Tables:
             return self._reader.execute(
                 "SELECT due_at, contract_id FROM contracts WHERE live AND due_at IS NOT NULL ORDER BY due_at"
             ).fetchall()
+
+    def ratings(self) -> dict[str, Rating]:
+        """The ratings of all providers at the tables' position."""
+        with self._reading():
+            return {row[0]: rows.rating_from(row) for row in self._reader.execute(schema.RATINGS)}
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

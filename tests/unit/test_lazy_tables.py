@@ -24,6 +24,7 @@ from rear.domain.demand import Demand
 from rear.domain.events import AnyEvent, Cause, ContractActivated, LedgerOpened, WriterChanged
 from rear.domain.lifecycle import ContractState
 from rear.domain.quantities import Quantities
+from rear.domain.rating import UNKNOWN
 from rear.domain.refusals import CapacityExceeded
 from rear.domain.request_events import (
     CandidateChosen,
@@ -42,6 +43,7 @@ from rear.ledger.chain import GENESIS
 from rear.ledger.commit import Committed, Identity
 from rear.ledger.sealing import seal
 from rear.ledger.sources import RandomIds
+from rear.managers.consumer.ratings import RatingBook
 from rear.projections.lazy import Lazily, LazyHolds
 from rear.projections.rebuild import Replayed
 from rear.projections.tables import Tables
@@ -337,6 +339,9 @@ def test_tables_that_are_written_from_a_state_that_is_read_late_are_those_of_a_r
         assert late.load().contracts == eager.contracts
         assert late.load().allocations == eager.allocations
         assert late.load().pools == eager.pools
+        book = RatingBook({})
+        book.committed(every)
+        assert late.ratings().get(ORDER.provider_id, UNKNOWN) == book.of(ORDER.provider_id)
 
 
 def test_a_start_reads_no_contract_and_no_hold_before_it_is_asked_for() -> None:

@@ -21,13 +21,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from rear.domain import purchase as purchases
+from rear.domain.event import Cause
+from rear.domain.link_events import LinkUndone
 from rear.domain.refusals import TryAgain
-from rear.domain.window import SECOND
+from rear.domain.state import Step
+from rear.domain.window import MILLISECOND, SECOND, Duration
+from rear.ledger.commit import Committed
 from rear.operations.endpoint import MOST, OperationsEndpoint
 from rear.operations.metrics import Metrics, buckets
-from rear.operations.tallies import Calls, Distribution
+from rear.operations.tallies import Calls, Commits, Distribution
 from rear.operations.watching import OperationsPortTaken
 from rear.readiness import Readiness, Role
+from tests.examples import CONTRACT, NOW, ORDER
 
 RPC = "rear.v1.ContractService/ReserveFlavour"
 
@@ -46,6 +52,18 @@ def test_a_bucket_counts_what_is_not_above_its_bound(values: list[float], bounds
         (float("inf"), len(values)),
     ]
     assert total == pytest.approx(sum(values))
+
+
+def test_answers_of_other_providers_are_timed_by_what_was_asked() -> None:
+    commits = Commits()
+    asked = purchases.request_reserve(None, CONTRACT, "r", ORDER, "request", "web", Cause(NOW, NOW))
+    assert asked is not None
+    waiting = purchases.evolve(None, asked)
+    refused = LinkUndone(CONTRACT, 2, Cause(NOW, NOW), "CAPACITY_EXCEEDED", "no room", None, Duration(3 * MILLISECOND))
+    after = purchases.evolve(waiting, refused)
+    commits.committed([Committed(1, "", b"", Step(asked, None, waiting, NOW))])
+    commits.committed([Committed(2, "", b"", Step(refused, waiting, after, NOW))])
+    assert {verb: (sum(each.counts), each.sum) for verb, each in commits.links.items()} == {"RESERVE": (1, 0.003)}
 
 
 def context(code: Any = None) -> Any:
