@@ -51,6 +51,8 @@ POINTS: Final[Mapping[str, str]] = {
     "tables.after_commit": "the rows of some batches are committed, and nobody knows of it",
     "timers.in_the_middle": "time was passed for a contract that is due, and perhaps not for the next",
     "rpc.before_reply": "a call has its answer, and its caller has not",
+    "discovery.before_asking": "a component's neighbours are known, and none of them has been asked",
+    "candidates.written": "what neighbours offer is in Peering Candidates, and nobody has been told",
     "mending.before_anchor": "an accepted loss is on record, and the anchor still disagrees",
 }
 """Every point by its name, and what is so when a process comes there."""

@@ -26,7 +26,7 @@ from rear.ledger.errors import (
     TipConflict,
 )
 from rear.ledger.message import Outgoing, Stored, batch_frames, message_at, stored
-from rear.ledger.settings import REQUIRED, differences
+from rear.ledger.settings import LEDGER_SETTINGS, StreamSettings
 
 __all__ = ["MAX_BATCH", "EventStream", "Outgoing", "Stored"]
 
@@ -90,6 +90,7 @@ class EventStream:
         *,
         replicas: int = 1,
         admit: Callable[[], None] | None = None,
+        settings: StreamSettings = LEDGER_SETTINGS,
     ) -> None:
         """`admit` is called before each append; it raises LedgerUnavailable where there is no room."""
         self.name = name
@@ -97,6 +98,7 @@ class EventStream:
         self._subjects = tuple(subjects)
         self._replicas = replicas
         self._admit = admit
+        self._settings = settings
         self._direct = f"$JS.API.DIRECT.GET.{name}"
 
     @property
@@ -129,7 +131,7 @@ class EventStream:
             "name": self.name,
             "subjects": list(self._subjects),
             "num_replicas": self._replicas,
-            **REQUIRED,
+            **self._settings.required,
         }
         try:
             return await self._api(f"STREAM.CREATE.{self.name}", wanted)
@@ -140,10 +142,10 @@ class EventStream:
             raise kind(f"the server refuses to create stream {self.name}: {refused}{_remedy(refused)}") from refused
 
     def _verify(self, config: dict[str, Any]) -> None:
-        wrong = differences(config, self._subjects, self._replicas)
+        wrong = self._settings.differences(config, self._subjects, self._replicas)
         if wrong:
             raise LedgerError(
-                f"stream {self.name} has settings under which it cannot keep a ledger: {'; '.join(wrong)}. "
+                f"stream {self.name} has settings under which it cannot {self._settings.purpose}: {'; '.join(wrong)}. "
                 "Correct them with `nats stream edit`, or name another stream"
             )
 

@@ -53,6 +53,9 @@ AT_WORK: Final = (
 PROVOKED: Final = ("server.fallen", "connection.checked", "node.draining")
 """Points that it comes to when something else happens first."""
 
+SEARCHING: Final = ("discovery.before_asking", "candidates.written")
+"""Points that it comes to when it looks for resources elsewhere; test_discovery comes to them."""
+
 ELSEWHERE: Final = ("mending.before_anchor",)
 """Points that no node comes to; a test of their own is in test_failpoints."""
 

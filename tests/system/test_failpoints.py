@@ -21,7 +21,18 @@ from rear.failpoints import POINTS, VARIABLE
 from rear.rpc.client import Client
 from tests.checker import Call, check
 from tests.system.evidence import Ledger, Rebuilt, agreeing, digests
-from tests.system.failing import AT_START, AT_WORK, ELSEWHERE, PROVOKED, SEED, SHARD, SHARDS, Failpoints, actions_at
+from tests.system.failing import (
+    AT_START,
+    AT_WORK,
+    ELSEWHERE,
+    PROVOKED,
+    SEARCHING,
+    SEED,
+    SHARD,
+    SHARDS,
+    Failpoints,
+    actions_at,
+)
 from tests.system.fixtures import NewNode
 from tests.system.node_process import NodeProcess
 from tests.system.scenes import BY_TIME, GOALS, POOLS, VERBS, Scene, Stage
@@ -217,7 +228,7 @@ async def test_a_failure_at_any_point_and_any_verb_leaves_nothing_half_done(part
 
 
 def test_every_point_is_tried() -> None:
-    assert {*AT_START, *AT_WORK, *PROVOKED, *ELSEWHERE} == set(POINTS)
+    assert {*AT_START, *AT_WORK, *PROVOKED, *SEARCHING, *ELSEWHERE} == set(POINTS)
 
 
 def accept_loss(node: NodeProcess, failpoint: str) -> int:
