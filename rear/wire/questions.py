@@ -1,4 +1,4 @@
-"""What is asked of others: selectors, windows and orders as messages."""
+"""What is asked of others: selectors and orders as messages."""
 
 from __future__ import annotations
 
@@ -8,24 +8,14 @@ from typing import Final
 from rear.domain.quantities import CORE_KINDS
 from rear.domain.selector import FlavourOrder, LocationFilter, NumberFilter, Selector, SetFilter, TextFilter
 from rear.domain.window import AskedWindow
-from rear.v1 import discovery_service_pb2, selector_pb2, window_pb2
+from rear.v1 import discovery_service_pb2, selector_pb2
 from rear.wire.selectors import FLAVOUR_ORDERS
 from rear.wire.terms import FLAVOUR_TYPE_NUMBERS
-from rear.wire.values import write_duration, write_instant, write_money, write_partition
+from rear.wire.values import write_asked_window, write_duration, write_money, write_partition
 
 FLAVOUR_ORDER_NUMBERS: Final[Mapping[FlavourOrder, discovery_service_pb2.FlavourOrder.ValueType]] = {
     order: discovery_service_pb2.FlavourOrder.ValueType(number) for number, order in FLAVOUR_ORDERS.items()
 }
-
-
-def write_asked_window(message: window_pb2.Window, window: AskedWindow) -> None:
-    """Only what is asked: the provider resolves the rest."""
-    if window.start is not None:
-        write_instant(message.start, window.start)
-    if window.end is not None:
-        write_instant(message.end, window.end)
-    if window.duration is not None:
-        write_duration(message.duration, window.duration)
 
 
 def write_selector(message: selector_pb2.Selector, selector: Selector) -> None:
