@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from rear.domain.quantities import CORE_KINDS
-from rear.domain.selector import FlavourOrder, LocationFilter, NumberFilter, Selector, SetFilter, TextFilter
+from rear.domain.selector import FlavourOrder, NumberFilter, Selector, SetFilter
 from rear.domain.window import AskedWindow
 from rear.v1 import discovery_service_pb2, selector_pb2
-from rear.wire.selectors import FLAVOUR_ORDERS
+from rear.wire.selectors import FLAVOUR_ORDERS, write_location, write_text
 from rear.wire.terms import FLAVOUR_TYPE_NUMBERS
 from rear.wire.values import write_asked_window, write_duration, write_money, write_partition
 
@@ -29,11 +29,11 @@ def write_selector(message: selector_pb2.Selector, selector: Selector) -> None:
     if selector.window != AskedWindow():
         write_asked_window(message.window, selector.window)
     if selector.architecture is not None:
-        _write_text(message.architecture, selector.architecture)
+        write_text(message.architecture, selector.architecture)
     if selector.gpu_model is not None:
-        _write_text(message.gpu_model, selector.gpu_model)
+        write_text(message.gpu_model, selector.gpu_model)
     if selector.location is not None:
-        write_location_filter(message.location, selector.location)
+        write_location(message.location, selector.location)
     if selector.max_price is not None:
         write_money(message.max_price, selector.max_price)
     if selector.max_latency is not None:
@@ -44,31 +44,11 @@ def write_selector(message: selector_pb2.Selector, selector: Selector) -> None:
     if selector.carbon_grams_per_hour is not None:
         _write_number(message.carbon_grams_per_hour, selector.carbon_grams_per_hour)
     for name, text in selector.tags:
-        _write_text(message.tags[name], text)
+        write_text(message.tags[name], text)
     if selector.owner_domain is not None:
-        _write_text(message.owner_domain, selector.owner_domain)
+        write_text(message.owner_domain, selector.owner_domain)
     message.pool_ids.extend(sorted(selector.pool_ids))
     message.provider_ids.extend(sorted(selector.provider_ids))
-
-
-def write_location_filter(message: selector_pb2.LocationFilter, place: LocationFilter) -> None:
-    """A filter on a place."""
-    message.SetInParent()
-    if place.country is not None:
-        _write_text(message.country, place.country)
-    if place.city is not None:
-        _write_text(message.city, place.city)
-    if place.vicinity is not None:
-        message.vicinity.radius_metres = place.vicinity.radius_metres
-        message.vicinity.centre.SetInParent()
-        message.vicinity.centre.latitude, message.vicinity.centre.longitude = place.vicinity.centre
-
-
-def _write_text(message: selector_pb2.StringFilter, wanted: TextFilter) -> None:
-    message.SetInParent()
-    if wanted.exact is not None:
-        message.exact = wanted.exact
-    message.any_of.extend(sorted(wanted.any_of))
 
 
 def _write_set(message: selector_pb2.SetFilter, wanted: SetFilter) -> None:
