@@ -7,11 +7,11 @@ or to search.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
 from rear.domain.allocation import Allocation, AllocationState, allocation_id
-from rear.domain.answers import HeardRefusal
+from rear.domain.answers import HeardRefusal, ProviderAnswer
 from rear.domain.events import AllocationSide
 from rear.domain.intent import Component
 from rear.domain.lifecycle import ContractState
@@ -34,6 +34,9 @@ RESOURCES_LOST: Final = "RESOURCES_LOST"
 
 UNANSWERED: Final = "UNANSWERED"
 """The reason of an offer that was given up because its provider did not answer."""
+
+MOST_NAMED: Final = 3
+"""Silent providers that a message names; all of them stand in the request."""
 
 WINDOW_ENDED: Final = "its window ended"
 
@@ -280,6 +283,24 @@ def good_until(component: Component) -> Instant:
         elif asked.start is not None and asked.duration is not None:
             ends.append(after(asked.start, asked.duration))
     return min(ends, default=FOREVER)
+
+
+def nothing_fits(
+    component: Component, answers: Sequence[ProviderAnswer], refusals: Sequence[HeardRefusal]
+) -> tuple[str, str]:
+    """The reason and the message of a request that fails because nobody has what a component needs."""
+    silent = [f"{answer.endpoint} ({answer.message})" for answer in answers if not answer.ok]
+    told = [f"nobody has what component {component.name} needs"]
+    if not answers:
+        told.append("there is no provider to ask")
+    else:
+        told.append(f"{len(answers)} provider{'s were' if len(answers) > 1 else ' was'} asked")
+    if silent:
+        told.append(f"no answer of {', '.join(silent[:MOST_NAMED])}{' and others' if len(silent) > MOST_NAMED else ''}")
+    if refusals:
+        last = refusals[-1]
+        told.append(f"{len(refusals)} refused, the last of them {last.provider_id}: {last.message}")
+    return NOTHING_FITS, "; ".join(told)
 
 
 def contract_of(virtual_node: str) -> str:

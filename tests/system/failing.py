@@ -56,6 +56,16 @@ PROVOKED: Final = ("server.fallen", "connection.checked", "node.draining")
 SEARCHING: Final = ("discovery.before_asking", "candidates.written")
 """Points that it comes to when it looks for resources elsewhere; test_discovery comes to them."""
 
+ORCHESTRATING: Final = (
+    "orchestrator.looking",
+    "orchestrator.planned",
+    "orchestrator.asked",
+    "orchestrator.chosen",
+    "orchestrator.purchasing",
+    "orchestrator.ready",
+)
+"""Points that it comes to when it brings a service request on."""
+
 ELSEWHERE: Final = ("mending.before_anchor",)
 """Points that no node comes to; a test of their own is in test_failpoints."""
 

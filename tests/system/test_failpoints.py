@@ -25,6 +25,7 @@ from tests.system.failing import (
     AT_START,
     AT_WORK,
     ELSEWHERE,
+    ORCHESTRATING,
     PROVOKED,
     SEARCHING,
     SEED,
@@ -228,7 +229,7 @@ async def test_a_failure_at_any_point_and_any_verb_leaves_nothing_half_done(part
 
 
 def test_every_point_is_tried() -> None:
-    assert {*AT_START, *AT_WORK, *PROVOKED, *SEARCHING, *ELSEWHERE} == set(POINTS)
+    assert {*AT_START, *AT_WORK, *PROVOKED, *SEARCHING, *ORCHESTRATING, *ELSEWHERE} == set(POINTS)
 
 
 def accept_loss(node: NodeProcess, failpoint: str) -> int:

@@ -21,7 +21,7 @@ from rear.domain.refusals import (
     RequestIdReused,
 )
 from rear.domain.reservation import ReserveCommand, find_pool
-from rear.domain.state import Step
+from rear.domain.trial import Trial
 from rear.domain.value import value
 from rear.domain.window import SECOND, Duration, Instant
 from rear.ledger.commit import Decision, Outcome
@@ -182,34 +182,28 @@ class ContractManager:
         try:
             return reservation.reserve(pool, state.calendar(pool.id), command, promises, cause)
         except CapacityExceeded:
-            overdue = endings.overdue(self._provider, pool.id, cause.at)
+            overdue = endings.overdue(self._provider, cause.at, pool.id)
             if not overdue:
                 raise
             return self._reserve_after(overdue, command, cause)
 
     def _reserve_after(self, overdue: Sequence[Contract], command: ReserveCommand, cause: Cause) -> Sequence[AnyEvent]:
-        """Moves the state on by the expiries, decides, and goes back: the writer applies all of it again."""
+        """Decides on the state as it is after the expiries, which come first."""
         state, promises = self._provider.state, self._provider.promises
-        steps: list[Step] = []
-        events: list[AnyEvent] = []
-        try:
+        with Trial(state) as trial:
             for contract in overdue[:MOST_EXPIRED_BY_ONE]:
-                expiry = endings.by_time(self._provider, contract, cause.at)
-                steps += [state.apply(event) for event in expiry]
-                events += expiry
-            pool = find_pool(state.pools, command.flavour_id)
-            calendar = state.calendar(pool.id)
-            return (*events, *reservation.reserve(pool, calendar, command, promises, cause))
-        except CapacityExceeded:
-            if len(overdue) > MOST_EXPIRED_BY_ONE:
-                raise ClearingOverdue(
-                    f"{len(overdue)} reservations of the pool are overdue and being cleared; ask again",
-                    Duration(SECOND // 5),
-                ) from None
-            raise
-        finally:
-            for step in reversed(steps):
-                state.revert(step)
+                trial.add(*endings.by_time(self._provider, contract, cause.at))
+            try:
+                pool = find_pool(state.pools, command.flavour_id)
+                reserved = reservation.reserve(pool, state.calendar(pool.id), command, promises, cause)
+            except CapacityExceeded:
+                if len(overdue) > MOST_EXPIRED_BY_ONE:
+                    raise ClearingOverdue(
+                        f"{len(overdue)} reservations of the pool are overdue and being cleared; ask again",
+                        Duration(SECOND // 5),
+                    ) from None
+                raise
+            return (*trial.events, *reserved)
 
     def _find(self, key: str, owner: str | None) -> Contract:
         """The owner's contract, or anybody's. One of somebody else is not there, as far as a caller can tell."""

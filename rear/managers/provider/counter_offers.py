@@ -58,7 +58,7 @@ async def find_counter_offer(provider: Provider, command: ReserveCommand) -> Cou
 
 def _calendar(provider: Provider, pool_id: str) -> PoolCalendar:
     """The pool's calendar, without what is overdue."""
-    overdue = endings.overdue(provider, pool_id, provider.writer.now())
+    overdue = endings.overdue(provider, provider.writer.now(), pool_id)
     if not overdue:
         return provider.state.calendar(pool_id)
     calendar = provider.state.pools[pool_id].calendar()

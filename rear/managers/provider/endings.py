@@ -41,15 +41,15 @@ def ended(provider: Provider, contract: Contract, event: AnyEvent, reason: str, 
     )
 
 
-def overdue(provider: Provider, pool_id: str, now: Instant) -> list[Contract]:
-    """Reservations of the pool whose time to purchase has passed, the longest overdue first."""
+def overdue(provider: Provider, now: Instant, pool_id: str | None = None) -> list[Contract]:
+    """Reservations whose time to purchase has passed, the longest overdue first: of one pool, or of all."""
     live = provider.state.contracts
     found = (live.get(key) for key in dict.fromkeys(provider.timers.overdue(now)))
     return [
         contract
         for contract in found
         if contract is not None
-        and contract.pool_id == pool_id
+        and pool_id in (None, contract.pool_id)
         and contract.state is ContractState.RESERVED
         and contracts.pass_time(contract, now) is not None
     ]
