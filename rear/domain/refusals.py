@@ -65,6 +65,18 @@ class ContractNotFound(Refusal):
     reason = "CONTRACT_NOT_FOUND"
 
 
+class ServiceRequestNotFound(Refusal):
+    """No such service request that the caller may see."""
+
+    reason = "SERVICE_REQUEST_NOT_FOUND"
+
+
+class OperationNotFound(Refusal):
+    """No such operation that the caller may see: there never was, or it was deleted."""
+
+    reason = "OPERATION_NOT_FOUND"
+
+
 class WrongState(Refusal):
     """The contract's state does not allow it."""
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from hashlib import sha256
 from typing import Final
 
 from google.protobuf.message import Message
@@ -20,9 +17,11 @@ from rear.managers.provider.contract_watching import ContractWatching
 from rear.managers.provider.contracts import Answered, ContractManager
 from rear.managers.provider.provider import Provider
 from rear.rpc.answering import Context, Gate, answered, streamed
+from rear.rpc.changing import LONGEST_REASON, check_request_id, fingerprint, text_from
 from rear.rpc.contract_watch import ContractWatch
 from rear.rpc.discovery_service import check_position
 from rear.rpc.identity import Callers
+from rear.rpc.paging import after_from, filters_of, page_size_from, page_token
 from rear.rpc.policy import ADMINISTRATORS
 from rear.v1 import contract_service_pb2 as pb
 from rear.v1 import contract_service_pb2_grpc
@@ -30,11 +29,7 @@ from rear.wire.contracts import contract_to_proto, write_contract
 from rear.wire.requests import duration_from, money_from, partition_from, states_from, window_from
 from rear.wire.values import write_duration, write_instant
 
-REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-LONGEST_REASON: Final = 256
 LONGEST_CHAIN_ID: Final = 64
-DEFAULT_PAGE: Final = 100
-LARGEST_PAGE: Final = 1_000
 
 Verb = pb.PurchaseFlavourRequest | pb.CancelContractRequest | pb.RevokeContractRequest
 
@@ -55,7 +50,7 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
     async def ReserveFlavour(self, request: pb.ReserveFlavourRequest, context: Context) -> pb.ReserveFlavourResponse:
         """Holds a partition of a flavour for a window."""
         self._provider.check_meant(request.provider_id)
-        _check_request_id(request.request_id)
+        check_request_id(request.request_id)
         self._check_served(request)
         caller = self._callers.identity_of(context)
         has = request.HasField
@@ -69,7 +64,7 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
             max_price=money_from(request.max_price if has("max_price") else None, "max_price"),
             priority=request.priority,
             fingerprint=fingerprint(request),
-            chain_id=_text(request.chain_id, "chain_id", LONGEST_CHAIN_ID),
+            chain_id=text_from(request.chain_id, "chain_id", LONGEST_CHAIN_ID),
         )
         answer = await self._manager.reserve(
             command, caller=caller, request_id=request.request_id, validate_only=request.validate_only
@@ -103,7 +98,7 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
         answer = await self._manager.cancel(
             request.contract_id,
             command,
-            _text(request.reason, "reason", LONGEST_REASON),
+            text_from(request.reason, "reason", LONGEST_REASON),
             caller=caller,
             owner=self._owner(caller),
             validate_only=request.validate_only,
@@ -123,7 +118,7 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
         answer = await self._manager.revoke(
             request.contract_id,
             command,
-            _text(request.reason, "reason", LONGEST_REASON),
+            text_from(request.reason, "reason", LONGEST_REASON),
             caller=caller,
             owner=self._owner(caller),
             validate_only=request.validate_only,
@@ -148,23 +143,21 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
     @answered
     async def ListContracts(self, request: pb.ListContractsRequest, context: Context) -> pb.ListContractsResponse:
         """Lists the caller's contracts in pages."""
-        size = request.page_size or DEFAULT_PAGE
-        if not 1 <= size <= LARGEST_PAGE:
-            raise InvalidField("page_size", f"is {size}; it must be from 1 to {LARGEST_PAGE}")
+        size = page_size_from(request.page_size)
         check_position(self._provider, request.at_least_position, "at_least_position")
         caller = self._callers.identity_of(context)
         states = sorted(states_from(request.states, "states"), key=lambda state: state.value)
-        filters = _filters(caller, states, request.pool_id)
+        filters = filters_of(caller, ",".join(state.value for state in states), request.pool_id)
         page = await self._manager.page(
             caller=caller,
             states=states,
             pool_id=request.pool_id,
-            after=_after(request.page_token, filters),
+            after=after_from(request.page_token, filters),
             limit=size,
         )
         response = pb.ListContractsResponse(
             contracts=[contract_to_proto(found, self._provider.provider_id) for found in page.contracts],
-            next_page_token="" if page.next_after is None else _token(page.next_after, filters),
+            next_page_token=page_token(page.next_after, filters),
             position=page.position,
         )
         write_instant(response.server_time, page.at)
@@ -192,7 +185,7 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
 
     def _verb(self, request: Verb) -> VerbCommand:
         self._provider.check_meant(request.provider_id)
-        _check_request_id(request.request_id)
+        check_request_id(request.request_id)
         revision = request.revision if request.HasField("revision") else None
         return VerbCommand(request.request_id, fingerprint(request), revision)
 
@@ -205,56 +198,9 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
                 raise NotServed("route", f"this service sells its own flavours only, not those of {seller}")
 
 
-def fingerprint(request: pb.ReserveFlavourRequest | Verb) -> bytes:
-    """SHA-256 over what a request says, whatever its id and whether it is only a question."""
-    body = type(request)()
-    body.CopyFrom(request)  # type: ignore[arg-type]
-    body.ClearField("request_id")
-    body.ClearField("validate_only")
-    return sha256(body.SerializeToString(deterministic=True)).digest()
-
-
-def _check_request_id(request_id: str) -> None:
-    if not request_id:
-        raise InvalidField("request_id", "is required: a new UUID for each new attempt, the same one for a retry")
-    if REQUEST_ID.fullmatch(request_id) is None:
-        raise InvalidField("request_id", "must be 1 to 64 characters of A-Z, a-z, 0-9, '.', '_', ':' and '-'")
-
-
-def _text(text: str, field: str, longest: int) -> str:
-    if len(text) > longest:
-        raise InvalidField(field, f"has {len(text)} characters; {longest} at most")
-    return text
-
-
 def _write_ttp(response: pb.ReserveFlavourResponse | pb.GetContractResponse, answer: Answered) -> None:
     contract = answer.contract
     if contract.state is ContractState.RESERVED and contract.purchase_before is not None:
         remaining = max(0, contract.purchase_before - answer.at)
         write_duration(response.ttp_remaining, Duration(remaining))
         response.ttp_remaining.SetInParent()
-
-
-def _filters(caller: str, states: list[ContractState], pool_id: str) -> str:
-    """What a page token belongs to, in few characters."""
-    text = "\n".join((caller, ",".join(state.value for state in states), pool_id))
-    return sha256(text.encode()).hexdigest()[:12]
-
-
-def _token(after: int, filters: str) -> str:
-    return urlsafe_b64encode(f"{after}.{filters}".encode()).decode().rstrip("=")
-
-
-def _after(token: str, filters: str) -> int:
-    if not token:
-        return 0
-    try:
-        text = urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode("ascii")
-    except ValueError:
-        raise InvalidField("page_token", "is not a page token of this service") from None
-    sequence, _, belongs_to = text.partition(".")
-    if not sequence.isdecimal() or len(sequence) > 18:
-        raise InvalidField("page_token", "is not a page token of this service")
-    if belongs_to != filters:
-        raise InvalidField("page_token", "belongs to a list with other filters; begin again without it")
-    return int(sequence)

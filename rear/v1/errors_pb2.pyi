@@ -66,6 +66,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAUTHENTICATED: the caller's certificate names nobody here: not exactly one URI SAN, or not one of the form
     spiffe://<domain>/<role>/<service>.
     """
+    ERROR_REASON_SERVICE_REQUEST_NOT_FOUND: _ErrorReason.ValueType  # 22
+    """NOT_FOUND: no such service request that the caller may see."""
+    ERROR_REASON_OPERATION_NOT_FOUND: _ErrorReason.ValueType  # 23
+    """NOT_FOUND: no such operation that the caller may see: there never was, or it was deleted."""
+    ERROR_REASON_NOTHING_FITS: _ErrorReason.ValueType  # 24
+    """RESOURCE_EXHAUSTED, of a service request: nobody has what a component needs; what was heard is with the component."""
+    ERROR_REASON_WINDOW_PASSED: _ErrorReason.ValueType  # 25
+    """DEADLINE_EXCEEDED, of a service request: the time of a component's window has passed."""
+    ERROR_REASON_RESOURCES_LOST: _ErrorReason.ValueType  # 26
+    """ABORTED, of a service request: a component lost the resources that it had."""
+    ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 27
+    """CANCELLED, of a service request: somebody cancelled it."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request was refused. `ErrorInfo.reason` is the name without its prefix. Clients decide by it; messages are for
@@ -116,4 +128,16 @@ ERROR_REASON_NOT_AUTHENTICATED: ErrorReason.ValueType  # 20
 """UNAUTHENTICATED: the caller's certificate names nobody here: not exactly one URI SAN, or not one of the form
 spiffe://<domain>/<role>/<service>.
 """
+ERROR_REASON_SERVICE_REQUEST_NOT_FOUND: ErrorReason.ValueType  # 22
+"""NOT_FOUND: no such service request that the caller may see."""
+ERROR_REASON_OPERATION_NOT_FOUND: ErrorReason.ValueType  # 23
+"""NOT_FOUND: no such operation that the caller may see: there never was, or it was deleted."""
+ERROR_REASON_NOTHING_FITS: ErrorReason.ValueType  # 24
+"""RESOURCE_EXHAUSTED, of a service request: nobody has what a component needs; what was heard is with the component."""
+ERROR_REASON_WINDOW_PASSED: ErrorReason.ValueType  # 25
+"""DEADLINE_EXCEEDED, of a service request: the time of a component's window has passed."""
+ERROR_REASON_RESOURCES_LOST: ErrorReason.ValueType  # 26
+"""ABORTED, of a service request: a component lost the resources that it had."""
+ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 27
+"""CANCELLED, of a service request: somebody cancelled it."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -3,9 +3,11 @@
 isort:skip_file
 Intents: handed in, followed and cancelled."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from rear.v1 import intent_pb2 as _intent_pb2
 from rear.v1 import service_request_pb2 as _service_request_pb2
 import builtins as _builtins
@@ -166,6 +168,76 @@ class WatchServiceRequestResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchServiceRequestResponse: _TypeAlias = WatchServiceRequestResponse  # noqa: Y015
+
+@_typing.final
+class ListServiceRequestsRequest(_message.Message):
+    """A question for service requests. All pages of one list must ask for the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATES_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """The most that one page has, 1 to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """The token of the page before; absent for the first page."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_service_request_pb2.ServiceRequestState.ValueType]:
+        """Only those that are in one of these states, where there is any."""
+
+    def __init__(
+        self,
+        *,
+        states: _abc.Iterable[_service_request_pb2.ServiceRequestState.ValueType] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListServiceRequestsRequest: _TypeAlias = ListServiceRequestsRequest  # noqa: Y015
+
+@_typing.final
+class ListServiceRequestsResponse(_message.Message):
+    """One page of service requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_REQUESTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SERVER_TIME_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty where there is none."""
+    position: _builtins.str
+    """The position of the node's ledger that the page stands on."""
+    @_builtins.property
+    def service_requests(self) -> _containers.RepeatedCompositeFieldContainer[_service_request_pb2.ServiceRequest]:
+        """The service requests."""
+
+    @_builtins.property
+    def server_time(self) -> _timestamp_pb2.Timestamp:
+        """The node's clock."""
+
+    def __init__(
+        self,
+        *,
+        service_requests: _abc.Iterable[_service_request_pb2.ServiceRequest] | None = ...,
+        next_page_token: _builtins.str = ...,
+        server_time: _timestamp_pb2.Timestamp | None = ...,
+        position: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["server_time", b"server_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "position", b"position", "server_time", b"server_time", "service_requests", b"service_requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListServiceRequestsResponse: _TypeAlias = ListServiceRequestsResponse  # noqa: Y015
 
 @_typing.final
 class CancelServiceRequestRequest(_message.Message):

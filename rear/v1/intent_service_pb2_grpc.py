@@ -51,6 +51,11 @@ class IntentServiceStub:
                 request_serializer=rear_dot_v1_dot_intent__service__pb2.WatchServiceRequestRequest.SerializeToString,
                 response_deserializer=rear_dot_v1_dot_intent__service__pb2.WatchServiceRequestResponse.FromString,
                 _registered_method=True)
+        self.ListServiceRequests = channel.unary_unary(
+                '/rear.v1.IntentService/ListServiceRequests',
+                request_serializer=rear_dot_v1_dot_intent__service__pb2.ListServiceRequestsRequest.SerializeToString,
+                response_deserializer=rear_dot_v1_dot_intent__service__pb2.ListServiceRequestsResponse.FromString,
+                _registered_method=True)
         self.CancelServiceRequest = channel.unary_unary(
                 '/rear.v1.IntentService/CancelServiceRequest',
                 request_serializer=rear_dot_v1_dot_intent__service__pb2.CancelServiceRequestRequest.SerializeToString,
@@ -86,6 +91,13 @@ class IntentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListServiceRequests(self, request, context):
+        """Lists the service requests that the caller has handed in, all of them for an administrator; the oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelServiceRequest(self, request, context):
         """Ends a service request: what is reserved is given back, what is agreed is cancelled. One that has ended already is
         OK, with the state in which it ended.
@@ -111,6 +123,11 @@ def add_IntentServiceServicer_to_server(servicer, server):
                     servicer.WatchServiceRequest,
                     request_deserializer=rear_dot_v1_dot_intent__service__pb2.WatchServiceRequestRequest.FromString,
                     response_serializer=rear_dot_v1_dot_intent__service__pb2.WatchServiceRequestResponse.SerializeToString,
+            ),
+            'ListServiceRequests': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListServiceRequests,
+                    request_deserializer=rear_dot_v1_dot_intent__service__pb2.ListServiceRequestsRequest.FromString,
+                    response_serializer=rear_dot_v1_dot_intent__service__pb2.ListServiceRequestsResponse.SerializeToString,
             ),
             'CancelServiceRequest': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelServiceRequest,
@@ -200,6 +217,33 @@ class IntentService:
             '/rear.v1.IntentService/WatchServiceRequest',
             rear_dot_v1_dot_intent__service__pb2.WatchServiceRequestRequest.SerializeToString,
             rear_dot_v1_dot_intent__service__pb2.WatchServiceRequestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListServiceRequests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rear.v1.IntentService/ListServiceRequests',
+            rear_dot_v1_dot_intent__service__pb2.ListServiceRequestsRequest.SerializeToString,
+            rear_dot_v1_dot_intent__service__pb2.ListServiceRequestsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,8 @@ class IntentServiceStub:
     """Gets one service request."""
     WatchServiceRequest: _grpc.UnaryStreamMultiCallable[_intent_service_pb2.WatchServiceRequestRequest, _intent_service_pb2.WatchServiceRequestResponse]
     """Follows a service request: what it is, then each change, until it can change no more."""
+    ListServiceRequests: _grpc.UnaryUnaryMultiCallable[_intent_service_pb2.ListServiceRequestsRequest, _intent_service_pb2.ListServiceRequestsResponse]
+    """Lists the service requests that the caller has handed in, all of them for an administrator; the oldest first."""
     CancelServiceRequest: _grpc.UnaryUnaryMultiCallable[_intent_service_pb2.CancelServiceRequestRequest, _intent_service_pb2.CancelServiceRequestResponse]
     """Ends a service request: what is reserved is given back, what is agreed is cancelled. One that has ended already is
     OK, with the state in which it ended.
@@ -64,6 +66,8 @@ class IntentServiceAsyncStub(IntentServiceStub):
     """Gets one service request."""
     WatchServiceRequest: _aio.UnaryStreamMultiCallable[_intent_service_pb2.WatchServiceRequestRequest, _intent_service_pb2.WatchServiceRequestResponse]  # type: ignore[assignment]
     """Follows a service request: what it is, then each change, until it can change no more."""
+    ListServiceRequests: _aio.UnaryUnaryMultiCallable[_intent_service_pb2.ListServiceRequestsRequest, _intent_service_pb2.ListServiceRequestsResponse]  # type: ignore[assignment]
+    """Lists the service requests that the caller has handed in, all of them for an administrator; the oldest first."""
     CancelServiceRequest: _aio.UnaryUnaryMultiCallable[_intent_service_pb2.CancelServiceRequestRequest, _intent_service_pb2.CancelServiceRequestResponse]  # type: ignore[assignment]
     """Ends a service request: what is reserved is given back, what is agreed is cancelled. One that has ended already is
     OK, with the state in which it ended.
@@ -99,6 +103,14 @@ class IntentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_intent_service_pb2.WatchServiceRequestResponse], _abc.AsyncIterator[_intent_service_pb2.WatchServiceRequestResponse]]:
         """Follows a service request: what it is, then each change, until it can change no more."""
+
+    @_abc_1.abstractmethod
+    def ListServiceRequests(
+        self,
+        request: _intent_service_pb2.ListServiceRequestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_intent_service_pb2.ListServiceRequestsResponse, _abc.Awaitable[_intent_service_pb2.ListServiceRequestsResponse]]:
+        """Lists the service requests that the caller has handed in, all of them for an administrator; the oldest first."""
 
     @_abc_1.abstractmethod
     def CancelServiceRequest(
