@@ -9,9 +9,22 @@ from rear.domain.intent import Intent
 from rear.domain.refusals import OperationNotFound, RequestIdReused
 from rear.domain.request_events import IntentAccepted, OperationDeleted, RequestCancelled
 from rear.domain.service_request import RequestState, ServiceRequest
+from rear.domain.value import value
 
 OPERATIONS: Final = "operations/"
 """What the name of an operation begins with; the service request's id follows."""
+
+
+@value
+class RequestFilter:
+    """Which service requests are asked for: those of one caller (None: of all), in any of these states (none: in all).
+
+    With `with_operation` only those whose operation was not deleted.
+    """
+
+    submitted_by: str | None = None
+    states: frozenset[RequestState] = frozenset()
+    with_operation: bool = False
 
 
 def operation_name(request_id: str) -> str:

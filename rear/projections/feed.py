@@ -17,6 +17,7 @@ from rear.domain.contract import Contract
 from rear.domain.lifecycle import ContractState
 from rear.domain.purchase import Purchase
 from rear.domain.refusals import TryAgain
+from rear.domain.request_decisions import RequestFilter
 from rear.domain.service_request import ServiceRequest
 from rear.domain.state import State
 from rear.domain.window import SECOND
@@ -92,10 +93,10 @@ class TablesFeed:
         return self.tables.service_request(request_id)
 
     async def service_requests(
-        self, submitted_by: str | None, after: int, limit: int
-    ) -> list[tuple[int, ServiceRequest]]:
-        """Service requests of a caller (None: of all), oldest first, that began after the sequence `after`."""
-        return await asyncio.to_thread(self.tables.service_requests, submitted_by, after, limit)
+        self, wanted: RequestFilter, after: int, limit: int
+    ) -> Sequence[tuple[int, ServiceRequest]]:
+        """Service requests, oldest first, that began after the sequence `after`, each with its own."""
+        return await asyncio.to_thread(self.tables.service_requests, wanted, after, limit)
 
     async def contracts(
         self, *, buyer_id: str | None, states: Sequence[ContractState], pool_id: str, after: int, limit: int

@@ -27,6 +27,7 @@ from rear.domain.hold import Hold
 from rear.domain.lifecycle import ContractState
 from rear.domain.purchase import Purchase
 from rear.domain.rating import Rating
+from rear.domain.request_decisions import RequestFilter
 from rear.domain.service_request import ServiceRequest
 from rear.domain.state import Service, State
 from rear.domain.window import Instant
@@ -287,16 +288,21 @@ class Tables:
         """A service request at the tables' position; None where there is none."""
         return request_of(self._reader, request_id)
 
-    def service_requests(self, submitted_by: str | None, after: int, limit: int) -> list[tuple[int, ServiceRequest]]:
-        """Service requests whose operations are not deleted, oldest first, each with the sequence of its first event.
+    def service_requests(self, wanted: RequestFilter, after: int, limit: int) -> list[tuple[int, ServiceRequest]]:
+        """Service requests, oldest first, each with the sequence of its first event, which is above `after`.
 
-        Those of one caller, or with None of all, that began after the sequence `after`. Another thread may call it.
+        Another thread may call it.
         """
-        query = "SELECT sequence, service_request_id FROM service_requests WHERE sequence > ? AND NOT operation_deleted"
+        query = "SELECT sequence, service_request_id FROM service_requests WHERE sequence > ?"
         arguments: list[int | str] = [after]
-        if submitted_by is not None:
+        if wanted.submitted_by is not None:
             query += " AND submitted_by = ?"
-            arguments.append(submitted_by)
+            arguments.append(wanted.submitted_by)
+        if wanted.states:
+            query += f" AND state IN ({', '.join('?' * len(wanted.states))})"
+            arguments += sorted(state.value for state in wanted.states)
+        if wanted.with_operation:
+            query += " AND NOT operation_deleted"
         with closing(sqlite3.connect(self.path)) as connection:
             connection.execute("BEGIN")
             found = connection.execute(f"{query} ORDER BY sequence LIMIT ?", (*arguments, limit)).fetchall()

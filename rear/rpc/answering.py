@@ -144,7 +144,6 @@ def _too_late(servicer: object, request: Message, context: Context) -> TryAgain:
 
 
 def _pending_metadata(servicer: object, request: Message, context: Context) -> dict[str, str]:
-    """The contract that the open outcome is about, where the request tells."""
-    contract_id: Callable[[Message, Context], str] | None = getattr(servicer, "contract_id_of", None)
-    key = contract_id(request, context) if contract_id is not None else ""
-    return {"contract_id": key} if key else {}
+    """What the open outcome is about, where the request tells."""
+    subject: Callable[[Message, Context], dict[str, str]] | None = getattr(servicer, "subject_of", None)
+    return {} if subject is None else {name: key for name, key in subject(request, context).items() if key}

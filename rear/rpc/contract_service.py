@@ -172,12 +172,12 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
             async for response in responses:
                 yield response
 
-    def contract_id_of(self, request: Message, context: Context) -> str:
+    def subject_of(self, request: Message, context: Context) -> dict[str, str]:
         """The contract that a request is about, for an answer that its outcome is open."""
         if isinstance(request, pb.ReserveFlavourRequest):
             caller = self._callers.identity_of(context)
-            return contract_id(self._provider.provider_id, caller, request.request_id)
-        return str(getattr(request, "contract_id", ""))
+            return {"contract_id": contract_id(self._provider.provider_id, caller, request.request_id)}
+        return {"contract_id": str(getattr(request, "contract_id", ""))}
 
     def _owner(self, caller: str) -> str | None:
         """Whose contracts the caller may read and cancel; None: anybody's."""

@@ -30,7 +30,16 @@ from rear.domain.window import DAY, HOUR, MINUTE
 from rear.ledger import stream, writer
 from rear.ledger.chain import link
 from rear.ledger.codec import decode
-from rear.rpc import answering, audit_service, contract_service, discovery_service, errors, undecodable
+from rear.rpc import (
+    answering,
+    audit_service,
+    changing,
+    contract_service,
+    discovery_service,
+    errors,
+    paging,
+    undecodable,
+)
 from rear.v1.errors_pb2 import ErrorReason
 from tests.system.node_process import fixed_port
 
@@ -227,7 +236,7 @@ def test_the_limits_are_those_of_the_code(protocol: str) -> None:
         "a request": f"{undecodable.LARGEST_REQUEST // 1024} KiB",
         "a message that the transport takes": f"{undecodable.LARGEST_RECEIVED // 1024**2} MiB",
         "flavours in a list": f"{discovery_service.LARGEST_LIMIT:,}; {discovery_service.DEFAULT_LIMIT} by default",
-        "contracts in a page": f"{contract_service.LARGEST_PAGE:,}; {contract_service.DEFAULT_PAGE} by default",
+        "contracts in a page": f"{paging.LARGEST_PAGE:,}; {paging.DEFAULT_PAGE} by default",
         "`last` of `ReadEvents`": f"{audit_service.LARGEST_LAST:,}",
         "events of one command": f"{writer.MAX_EVENTS}",
         "events of one commit": f"{stream.MAX_BATCH:,}",
@@ -236,7 +245,7 @@ def test_the_limits_are_those_of_the_code(protocol: str) -> None:
         "requests for units in a partition": f"{partition.MAX_UNIT_REQUESTS}",
         "devices in one of them": f"{partition.MAX_UNITS:,}",
         "an amount": f"2^{partition.MAX_AMOUNT.bit_length() - 1}",
-        "`reason` of `CancelContract`": f"{contract_service.LONGEST_REASON} characters",
+        "`reason` of `CancelContract`": f"{changing.LONGEST_REASON} characters",
         "`chain_id`": f"{contract_service.LONGEST_CHAIN_ID} characters",
         "`ttp`": f"{promises.maximum_ttp // HOUR} h; {promises.default_ttp // MINUTE} min by default",
         "default lease": f"{promises.default_lease // HOUR} h",

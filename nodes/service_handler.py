@@ -1,0 +1,207 @@
+"""The Service Handler: takes intents, and tells what becomes of them (workflow steps 1 to 4)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Protocol
+
+from nodes.request_news import RequestNews
+from rear.domain import request_decisions as decisions
+from rear.domain.allocation import Allocation
+from rear.domain.event import Cause
+from rear.domain.intent import Intent
+from rear.domain.intent_rules import check_times
+from rear.domain.purchase import Purchase
+from rear.domain.refusals import ServiceRequestNotFound
+from rear.domain.request_decisions import RequestFilter
+from rear.domain.service_request import ServiceRequest, evolve
+from rear.domain.value import value
+from rear.domain.window import Duration, Instant
+from rear.ledger.commit import Decision, Outcome
+from rear.ledger.writer import Writer
+
+
+class RequestArchive(Protocol):
+    """The tables: all service requests and purchases, also those that are no longer in memory."""
+
+    def service_request(self, request_id: str) -> ServiceRequest | None:
+        """A service request by its id; None where there is none."""
+        ...
+
+    def purchase(self, contract_id: str) -> Purchase | None:
+        """A purchase by its id; None where there is none."""
+        ...
+
+    async def at_least(self, sequence: int) -> None:
+        """Waits until the tables stand at `sequence` or later."""
+        ...
+
+    async def service_requests(
+        self, wanted: RequestFilter, after: int, limit: int
+    ) -> Sequence[tuple[int, ServiceRequest]]:
+        """Service requests, oldest first, that began after a sequence, each with its own."""
+        ...
+
+
+@value
+class Submission:
+    """A request to take an intent; `fingerprint` is over its body."""
+
+    id: str
+    request_id: str
+    fingerprint: bytes
+    validate_only: bool = False
+
+
+@value
+class Answered:
+    """A service request, the instant of the answer, and the position of the ledger that it stands on."""
+
+    request: ServiceRequest
+    at: Instant
+    position: str
+
+
+@value
+class RequestPage:
+    """Service requests, and the sequence to go on after; None after the last page."""
+
+    requests: tuple[ServiceRequest, ...]
+    next_after: int | None
+    at: Instant
+    position: str
+
+
+ReadIntent = Callable[[Instant], Awaitable[Intent]]
+"""Gives the intent of a submission as of an instant; it may take its time. Raises InvalidField."""
+
+
+class ServiceHandler:
+    """Keeps the callers' side of service requests; the Node Orchestrator does the rest. Every answer is durable.
+
+    `owner` is whose service requests a caller may see; None: everybody's.
+    """
+
+    def __init__(self, writer: Writer, archive: RequestArchive, news: RequestNews, skew: Duration) -> None:
+        """`skew` is by how much callers' clocks may differ from this one's."""
+        self.news = news
+        self.skew = skew
+        self._writer = writer
+        self._archive = archive
+
+    # -- what a node knows of links ------------------------------------------------------------------------
+
+    def purchase(self, contract_id: str) -> Purchase | None:
+        """A purchase, also one that has ended."""
+        return self._writer.state.purchases.get(contract_id) or self._archive.purchase(contract_id)
+
+    def allocation(self, allocation_id: str) -> Allocation | None:
+        """An allocation that stands."""
+        return self._writer.state.allocations.get(allocation_id)
+
+    # -- verbs ---------------------------------------------------------------------------------------------
+
+    async def submit(self, submission: Submission, read: ReadIntent, *, caller: str) -> Answered:
+        """Takes an intent (steps 2 to 4), or finds what the same request led to before.
+
+        Raises InvalidField for an intent that cannot be meant, and RequestIdReused.
+        """
+
+        def known(now: Instant) -> Decision[tuple[ServiceRequest | None, Instant]]:
+            found = self._find(submission.id)
+            if found is not None:
+                decisions.check_same_intent(found, submission.fingerprint, submission.request_id)
+            return Decision((), (found, now))
+
+        before = await self._writer.submit(known)
+        found, at = before.answer
+        if found is not None:
+            return Answered(found, at, str(before.position))
+        intent = await read(self._writer.now())
+
+        def decide(now: Instant) -> Decision[tuple[ServiceRequest, Instant]]:
+            other = known(now).answer[0]
+            if other is not None:
+                return Decision((), (other, now))
+            check_times(intent, now, self.skew, "intent")
+            cause = Cause(now, now, caller, submission.request_id)
+            event = decisions.accept(submission.id, intent, submission.fingerprint, cause)
+            return Decision(() if submission.validate_only else (event,), (evolve(None, event), now))
+
+        return _answered(await self._writer.submit(decide))
+
+    async def get(self, key: str, *, owner: str | None) -> Answered:
+        """A service request. Raises ServiceRequestNotFound."""
+
+        def decide(now: Instant) -> Decision[tuple[ServiceRequest, Instant]]:
+            return Decision((), (self._owned(key, owner), now))
+
+        return _answered(await self._writer.submit(decide))
+
+    async def watch(self, key: str, owner: Callable[[], str | None]) -> AsyncIterator[Answered]:
+        """A service request as it is, and again whenever anything of it has changed, as fast as that is taken.
+
+        `owner` is asked before each look, and raises the Refusal that ends it. It ends of itself where nothing can
+        change any more.
+        """
+        while True:
+            changed = self.news.waiting(key)
+            answer = await self.get(key, owner=owner())
+            yield answer
+            if not answer.request.open:
+                return
+            await changed.wait()
+
+    async def cancel(
+        self, key: str, request_id: str, reason: str, fingerprint: bytes, *, caller: str, owner: str | None
+    ) -> Answered:
+        """Ends a service request; one that has ended already stays as it is."""
+
+        def decide(now: Instant) -> Decision[tuple[ServiceRequest, Instant]]:
+            found = self._owned(key, owner)
+            event = decisions.cancel(found, caller, reason, fingerprint, Cause(now, now, caller, request_id))
+            if event is None:
+                return Decision((), (found, now))
+            return Decision((event,), (evolve(found, event), now))
+
+        return _answered(await self._writer.submit(decide))
+
+    async def delete_operation(self, key: str, *, caller: str, owner: str | None) -> None:
+        """Forgets the operation of a service request, which goes on. Raises OperationNotFound."""
+
+        def decide(now: Instant) -> Decision[None]:
+            found = self._owned(key, owner)
+            event = decisions.delete_operation(found, Cause(now, now, caller, ""))
+            self._writer.state.requests[key] = found  # an event moves on what is in memory only
+            return Decision((event,), None)
+
+        await self._writer.submit(decide)
+
+    async def page(self, wanted: RequestFilter, after: int, limit: int) -> RequestPage:
+        """A page of service requests, oldest first, after the one that began at the sequence `after`.
+
+        From the tables, once they have what is durable now.
+        """
+        position, now = await self._writer.settled(), self._writer.now()
+        await self._archive.at_least(position.sequence)
+        rows = await self._archive.service_requests(wanted, after, limit + 1)
+        more = len(rows) > limit
+        return RequestPage(
+            tuple(request for _, request in rows[:limit]), rows[limit - 1][0] if more else None, now, str(position)
+        )
+
+    # -- finding -------------------------------------------------------------------------------------------
+
+    def _find(self, key: str) -> ServiceRequest | None:
+        return self._writer.state.requests.get(key) or self._archive.service_request(key)
+
+    def _owned(self, key: str, owner: str | None) -> ServiceRequest:
+        found = self._find(key)
+        if found is None or (owner is not None and found.submitted_by != owner):
+            raise ServiceRequestNotFound(f"there is no service request {key}", {"service_request_id": key})
+        return found
+
+
+def _answered(outcome: Outcome[tuple[ServiceRequest, Instant]]) -> Answered:
+    request, at = outcome.answer
+    return Answered(request, at, str(outcome.position))
