@@ -9,6 +9,9 @@ from typing import Final
 
 import structlog
 
+from nodes.intent_service import IntentServicer, RequestOperations
+from nodes.request_news import RequestNews
+from nodes.service_handler import ServiceHandler
 from nodes.settings import NodeSettings
 from rear.domain.refusals import TryAgain
 from rear.ledger.commit import Committed
@@ -32,17 +35,30 @@ from rear.projections.feed import TablesFeed
 from rear.projections.rebuild import forget_ended
 from rear.projections.tables import Tables
 from rear.readiness import Readiness
+from rear.rpc import operations_service
 from rear.rpc.answering import Gate
 from rear.rpc.audit_service import AuditServicer, CommitSignal
 from rear.rpc.contract_service import ContractServicer
 from rear.rpc.discovery_service import DiscoveryServicer
 from rear.rpc.identity import Callers
+from rear.rpc.operations_service import OperationsServicer
 from rear.rpc.switchboard import Service
-from rear.v1 import audit_service_pb2_grpc, contract_service_pb2_grpc, discovery_service_pb2_grpc
+from rear.v1 import (
+    audit_service_pb2_grpc,
+    contract_service_pb2_grpc,
+    discovery_service_pb2_grpc,
+    intent_service_pb2_grpc,
+)
 
 log = structlog.get_logger(__name__)
 
-SERVICES: Final = ("rear.v1.DiscoveryService", "rear.v1.ContractService", "rear.v1.AuditService")
+SERVICES: Final = (
+    "rear.v1.DiscoveryService",
+    "rear.v1.ContractService",
+    "rear.v1.AuditService",
+    "rear.v1.IntentService",
+    operations_service.SERVICE,
+)
 """What a node serves."""
 
 CONDITIONS: Final = ("writer", "tables", "timers", "scrub")
@@ -67,6 +83,7 @@ class Tenure:
         self.provider = Provider(settings.provider_id, settings.promises, writer, self.feed, Timers(tables.due()))
         self.timekeeper = Timekeeper(self.provider)
         self.contracts = ContractManager(self.provider)
+        self.requests = ServiceHandler(writer, self.feed, RequestNews(writer.state), settings.promises.skew)
         self._settings = settings
         self._store = store
         self._endpoint = endpoint
@@ -77,7 +94,7 @@ class Tenure:
         self._began = asyncio.get_running_loop().time()
         self._challenged: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
-        writer.listeners += [self.provider, self.feed, self.ratings, self._signal, self._watches]
+        writer.listeners += [self.provider, self.feed, self.ratings, self._signal, self._watches, self.requests.news]
 
     async def begin(self) -> None:
         """Commits from now on, and does what is overdue. Raises TryAgain where the ledger cannot be written."""
@@ -125,6 +142,7 @@ class Tenure:
         """Does nothing of itself any more; calls under way are still answered."""
         self._signal.wake()
         self._watches.wake()
+        self.requests.news.wake()
         await self.timekeeper.stop()
 
     async def close(self) -> None:
@@ -161,10 +179,14 @@ class Tenure:
         watching = ContractWatching(provider, stream, self._settings.name, self._watches)
         contracts = ContractServicer(self.contracts, watching, provider, callers, gate)
         audit = AuditServicer(stream, provider, self._settings.name, self._signal, gate)
+        intents = IntentServicer(self.requests, provider.provider_id, callers, gate)
+        operations = OperationsServicer(RequestOperations(self.requests), callers, gate)
         adding = (
             lambda server: discovery_service_pb2_grpc.add_DiscoveryServiceServicer_to_server(discovery, server),
             lambda server: contract_service_pb2_grpc.add_ContractServiceServicer_to_server(contracts, server),
             lambda server: audit_service_pb2_grpc.add_AuditServiceServicer_to_server(audit, server),
+            lambda server: intent_service_pb2_grpc.add_IntentServiceServicer_to_server(intents, server),
+            lambda server: operations_service.add_operations_to_server(operations, server),
         )
         return [Service(name, add) for name, add in zip(SERVICES, adding, strict=True)]
 

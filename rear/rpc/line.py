@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from typing import Final, cast
 
 import grpc
+from google.longrunning import operations_pb2_grpc
 
 from rear.rpc.link import Link
 from rear.rpc.tls_files import TlsFiles
-from rear.v1 import audit_service_pb2_grpc, contract_service_pb2_grpc, discovery_service_pb2_grpc
+from rear.v1 import (
+    audit_service_pb2_grpc,
+    contract_service_pb2_grpc,
+    discovery_service_pb2_grpc,
+    intent_service_pb2_grpc,
+)
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 
@@ -50,6 +56,11 @@ class Line:
         self.audit: audit_service_pb2_grpc.AuditServiceAsyncStub = audit_service_pb2_grpc.AuditServiceStub(
             self._channel
         )
+
+        self.intents: intent_service_pb2_grpc.IntentServiceAsyncStub = intent_service_pb2_grpc.IntentServiceStub(
+            self._channel
+        )
+        self.operations = operations_pb2_grpc.OperationsStub(self._channel)
 
     async def prepare(self) -> None:
         """Makes it fit to be called."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from google.longrunning import operations_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
@@ -32,7 +33,7 @@ def methods() -> Iterator[str]:
     """Every RPC of every service that there are stubs for."""
     modules = [importlib.import_module(f"rear.v1.{found.name}") for found in pkgutil.iter_modules(rear.v1.__path__)]
     descriptors = [module.DESCRIPTOR for module in modules if module.__name__.endswith("_pb2")]
-    for file in (*descriptors, health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
+    for file in (*descriptors, health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR, operations_pb2.DESCRIPTOR):
         for service in file.services_by_name.values():
             yield from (f"/{service.full_name}/{method.name}" for method in service.methods)
 
