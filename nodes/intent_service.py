@@ -23,7 +23,7 @@ from rear.domain.request_decisions import (
     no_operation,
     operation_name,
 )
-from rear.domain.service_request import RequestState, service_request_id
+from rear.domain.service_request import RequestState, ServiceRequest, service_request_id
 from rear.domain.window import Duration, Instant
 from rear.rpc.answering import Context, Gate, answered, streamed
 from rear.rpc.changing import LONGEST_REASON, check_request_id, fingerprint, text_from
@@ -34,8 +34,9 @@ from rear.rpc.policy import ADMINISTRATORS
 from rear.v1 import intent_service_pb2 as pb
 from rear.v1 import intent_service_pb2_grpc
 from rear.wire.intents import LARGEST_INTENT, intent_from
+from rear.wire.operations import operation_to_proto
 from rear.wire.requests import enum_from
-from rear.wire.service_requests import REQUEST_STATES, operation_to_proto, service_request_to_proto
+from rear.wire.service_requests import REQUEST_STATES
 from rear.wire.values import write_instant
 
 DOCUMENT: Final = "document"
@@ -62,7 +63,7 @@ class IntentServicer(intent_service_pb2_grpc.IntentServiceServicer):
             request.validate_only,
         )
         answer = await self._handler.submit(submission, self._reader(request), caller=caller)
-        return operation_to_proto(answer.request, self._handler)
+        return _operation(answer.request, self._handler)
 
     @answered
     async def GetServiceRequest(
@@ -71,7 +72,7 @@ class IntentServicer(intent_service_pb2_grpc.IntentServiceServicer):
         """One service request of the caller's."""
         answer = await self._handler.get(request.service_request_id, owner=self._owner(context))
         response = pb.GetServiceRequestResponse(position=answer.position)
-        response.service_request.CopyFrom(service_request_to_proto(answer.request, self._handler))
+        response.service_request.CopyFrom(self._handler.shown(answer.request))
         write_instant(response.server_time, answer.at)
         return response
 
@@ -87,7 +88,7 @@ class IntentServicer(intent_service_pb2_grpc.IntentServiceServicer):
             return self._owner(context)
 
         async for answer in self._handler.watch(request.service_request_id, owner):
-            shown = service_request_to_proto(answer.request, self._handler)
+            shown = self._handler.shown(answer.request)
             if shown != told:
                 yield pb.WatchServiceRequestResponse(
                     subscription_id=subscription_id, position=answer.position, service_request=shown
@@ -107,7 +108,7 @@ class IntentServicer(intent_service_pb2_grpc.IntentServiceServicer):
         filters = filters_of(str(owner), ",".join(sorted(state.value for state in states)))
         page = await self._handler.page(RequestFilter(owner, states), after_from(request.page_token, filters), size)
         response = pb.ListServiceRequestsResponse(
-            service_requests=[service_request_to_proto(found, self._handler) for found in page.requests],
+            service_requests=[self._handler.shown(found) for found in page.requests],
             next_page_token=page_token(page.next_after, filters),
             position=page.position,
         )
@@ -129,7 +130,7 @@ class IntentServicer(intent_service_pb2_grpc.IntentServiceServicer):
             owner=self._owner(context),
         )
         response = pb.CancelServiceRequestResponse(position=answer.position)
-        response.service_request.CopyFrom(service_request_to_proto(answer.request, self._handler))
+        response.service_request.CopyFrom(self._handler.shown(answer.request))
         write_instant(response.server_time, answer.at)
         return response
 
@@ -168,16 +169,14 @@ class RequestOperations:
 
     async def get(self, name: str, *, owner: str | None) -> operations_pb2.Operation:
         """An operation. Raises OperationNotFound."""
-        return operation_to_proto((await self._found(name, owner)).request, self._handler)
+        return _operation((await self._found(name, owner)).request, self._handler)
 
     async def page(self, done: bool | None, after: int, limit: int, *, owner: str | None) -> OperationPage:
         """Operations that are done, that are not, or with None all of them; oldest first."""
         under_way = frozenset({RequestState.IN_PROGRESS})
         states = frozenset() if done is None else frozenset(RequestState) - under_way if done else under_way
         page = await self._handler.page(RequestFilter(owner, states, with_operation=True), after, limit)
-        return OperationPage(
-            tuple(operation_to_proto(found, self._handler) for found in page.requests), page.next_after
-        )
+        return OperationPage(tuple(_operation(found, self._handler) for found in page.requests), page.next_after)
 
     async def cancel(self, name: str, caller: str, *, owner: str | None) -> None:
         """Ends what the operation does. Raises OperationNotFound."""
@@ -203,6 +202,10 @@ class RequestOperations:
             raise no_operation(name) from None
         check_operation(found.request)
         return found
+
+
+def _operation(request: ServiceRequest, handler: ServiceHandler) -> operations_pb2.Operation:
+    return operation_to_proto(request, handler.shown(request))
 
 
 async def _from_document(text: str, skew: Duration, now: Instant) -> Intent:

@@ -19,6 +19,8 @@ from rear.domain.value import value
 from rear.domain.window import Duration, Instant
 from rear.ledger.commit import Decision, Outcome
 from rear.ledger.writer import Writer
+from rear.v1 import service_request_pb2
+from rear.wire.service_requests import service_request_to_proto
 
 
 class RequestArchive(Protocol):
@@ -98,6 +100,10 @@ class ServiceHandler:
     def allocation(self, allocation_id: str) -> Allocation | None:
         """An allocation that stands."""
         return self._writer.state.allocations.get(allocation_id)
+
+    def shown(self, request: ServiceRequest) -> service_request_pb2.ServiceRequest:
+        """A service request as the API shows it."""
+        return service_request_to_proto(request, self.purchase, self.allocation)
 
     # -- verbs ---------------------------------------------------------------------------------------------
 

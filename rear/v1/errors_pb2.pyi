@@ -73,7 +73,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_NOTHING_FITS: _ErrorReason.ValueType  # 24
     """RESOURCE_EXHAUSTED, of a service request: nobody has what a component needs; what was heard is with the component."""
     ERROR_REASON_WINDOW_PASSED: _ErrorReason.ValueType  # 25
-    """DEADLINE_EXCEEDED, of a service request: the time of a component's window has passed."""
+    """FAILED_PRECONDITION, of a service request: the time of a component's window has passed."""
     ERROR_REASON_RESOURCES_LOST: _ErrorReason.ValueType  # 26
     """ABORTED, of a service request: a component lost the resources that it had."""
     ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 27
@@ -135,7 +135,7 @@ ERROR_REASON_OPERATION_NOT_FOUND: ErrorReason.ValueType  # 23
 ERROR_REASON_NOTHING_FITS: ErrorReason.ValueType  # 24
 """RESOURCE_EXHAUSTED, of a service request: nobody has what a component needs; what was heard is with the component."""
 ERROR_REASON_WINDOW_PASSED: ErrorReason.ValueType  # 25
-"""DEADLINE_EXCEEDED, of a service request: the time of a component's window has passed."""
+"""FAILED_PRECONDITION, of a service request: the time of a component's window has passed."""
 ERROR_REASON_RESOURCES_LOST: ErrorReason.ValueType  # 26
 """ABORTED, of a service request: a component lost the resources that it had."""
 ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 27

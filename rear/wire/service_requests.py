@@ -38,6 +38,9 @@ REQUEST_STATE_NUMBERS: Final[Mapping[RequestState, messages.ServiceRequestState.
     RequestState.COMPLETED: messages.SERVICE_REQUEST_STATE_COMPLETED,
 }
 
+REQUEST_STATES: Final[Mapping[int, RequestState]] = {number: state for state, number in REQUEST_STATE_NUMBERS.items()}
+"""Without UNSPECIFIED."""
+
 COMPONENT_STATE_NUMBERS: Final[Mapping[ComponentState, messages.ComponentState.ValueType]] = {
     ComponentState.SEARCHING: messages.COMPONENT_STATE_SEARCHING,
     ComponentState.RESERVING: messages.COMPONENT_STATE_RESERVING,
