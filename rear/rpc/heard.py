@@ -33,6 +33,8 @@ BY_REASON: Final[Mapping[str, type[Refusal]]] = {
         refusals.FlavourNotFound,
         refusals.FlavourChanged,
         refusals.ContractNotFound,
+        refusals.ServiceRequestNotFound,
+        refusals.OperationNotFound,
         refusals.WrongState,
         refusals.TtpPassed,
         refusals.RevisionMismatch,

@@ -231,6 +231,8 @@ REFUSALS = [
     refusals.CapacityExceeded("does not fit", COUNTER_OFFER),
     refusals.CapacityExceeded("does not fit"),
     refusals.ContractNotFound("no such"),
+    refusals.ServiceRequestNotFound("no such"),
+    refusals.OperationNotFound("no such", {"name": "operations/x"}),
     refusals.WrongState("is over", {"state": "EXPIRED"}),
     refusals.TtpPassed("too late"),
     refusals.RevisionMismatch("another", {"revision": "3"}),
