@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
 from nodes.request_news import RequestNews
+from rear import failpoints
 from rear.domain import request_decisions as decisions
 from rear.domain.allocation import Allocation
 from rear.domain.event import Cause
@@ -119,11 +120,13 @@ class ServiceHandler:
                 decisions.check_same_intent(found, submission.fingerprint, submission.request_id)
             return Decision((), (found, now))
 
+        failpoints.reach("intents.received")
         before = await self._writer.submit(known)
         found, at = before.answer
         if found is not None:
             return Answered(found, at, str(before.position))
         intent = await read(self._writer.now())
+        failpoints.reach("intents.checked")
 
         def decide(now: Instant) -> Decision[tuple[ServiceRequest, Instant]]:
             other = known(now).answer[0]
@@ -134,7 +137,9 @@ class ServiceHandler:
             event = decisions.accept(submission.id, intent, submission.fingerprint, cause)
             return Decision(() if submission.validate_only else (event,), (evolve(None, event), now))
 
-        return _answered(await self._writer.submit(decide))
+        committed = await self._writer.submit(decide)
+        failpoints.reach("intents.recorded")
+        return _answered(committed)
 
     async def get(self, key: str, *, owner: str | None) -> Answered:
         """A service request. Raises ServiceRequestNotFound."""

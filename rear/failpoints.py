@@ -59,6 +59,11 @@ POINTS: Final[Mapping[str, str]] = {
     "orchestrator.chosen": "an offer is chosen and the request to its provider on record",
     "orchestrator.purchasing": "the purchase of everything that is held is on record",
     "orchestrator.ready": "every component is ready, and nobody knows of it",
+    "intents.received": "an intent has come, and nothing of it was looked at",
+    "intents.checked": "an intent is good, and nothing of it is on record",
+    "intents.recorded": "an accepted intent is on record, and its owner does not know",
+    "candidates.selected": "it is known what neighbours are to be asked for, and nothing was looked at",
+    "candidates.looked": "what is known of neighbours will not do, and they are to be asked",
     "mending.before_anchor": "an accepted loss is on record, and the anchor still disagrees",
 }
 """Every point by its name, and what is so when a process comes there."""

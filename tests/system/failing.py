@@ -53,8 +53,11 @@ AT_WORK: Final = (
 PROVOKED: Final = ("server.fallen", "connection.checked", "node.draining")
 """Points that it comes to when something else happens first."""
 
-SEARCHING: Final = ("discovery.before_asking", "candidates.written")
-"""Points that it comes to when it looks for resources elsewhere; test_discovery comes to them."""
+SUBMITTING: Final = ("intents.received", "intents.checked", "intents.recorded")
+"""Points that it comes to when it takes an intent."""
+
+SEARCHING: Final = ("candidates.selected", "candidates.looked", "discovery.before_asking", "candidates.written")
+"""Points that it comes to when it looks for resources elsewhere."""
 
 ORCHESTRATING: Final = (
     "orchestrator.looking",

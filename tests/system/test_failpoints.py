@@ -31,6 +31,7 @@ from tests.system.failing import (
     SEED,
     SHARD,
     SHARDS,
+    SUBMITTING,
     Failpoints,
     actions_at,
 )
@@ -229,7 +230,7 @@ async def test_a_failure_at_any_point_and_any_verb_leaves_nothing_half_done(part
 
 
 def test_every_point_is_tried() -> None:
-    assert {*AT_START, *AT_WORK, *PROVOKED, *SEARCHING, *ORCHESTRATING, *ELSEWHERE} == set(POINTS)
+    assert {*AT_START, *AT_WORK, *PROVOKED, *SUBMITTING, *SEARCHING, *ORCHESTRATING, *ELSEWHERE} == set(POINTS)
 
 
 def accept_loss(node: NodeProcess, failpoint: str) -> int:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from rear import tracing
+from rear import failpoints, tracing
 from rear.domain.answers import ProviderAnswer
 from rear.domain.candidate import Candidate
 from rear.domain.intent import Component
@@ -79,8 +79,10 @@ class ConsumerRear:
         with tracing.span("ConsumerRear", component=component.name):
             now = self._clock.now()
             question = self._question(component, excluded, now)
+            failpoints.reach("candidates.selected")
             if not fresh and (known := await self._known(question, component, excluded, now)) is not None:
                 return known
+            failpoints.reach("candidates.looked")
             heard = await self._discovery.ask(question)
             self._heard.appendleft(heard)
             return Search(self._ranked(heard.candidates, component, excluded), heard.answers)
