@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
+from rear.command import request_events
 from rear.command.amounts import in_order, show_demand, show_quantity
 from rear.command.output import as_json, visible, write_json_line
 from rear.command.settings import DEFAULT_PATIENCE, Settings, common_options, run, settings
@@ -36,7 +37,7 @@ FOLLOWING_PATIENCE: Final = 60.0
     "aggregate_type",
     default="",
     metavar="TYPE",
-    help="Only events of this type of aggregate: pool, contract, allocation, purchase, service.",
+    help="Only events of this type of aggregate: pool, contract, allocation, purchase, request, service.",
 )
 @click.option("--id", "aggregate_id", default="", metavar="ID", help="Only events of this aggregate; needs --type.")
 @click.pass_context
@@ -252,5 +253,6 @@ _SUMMARIES: Final[Mapping[str, Callable[[Any], str]]] = {
     "link_requested": _link_requested,
     "link_observed": _link_observed,
     "link_undone": _link_undone,
+    **request_events.SUMMARIES,
 }
 """What matters of each body; one that is not here has nothing more to say than its name."""
