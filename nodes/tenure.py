@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from nodes.intent_service import IntentServicer, RequestOperations
+from nodes.purchasing import Purchasing
 from nodes.request_news import RequestNews
 from nodes.service_handler import ServiceHandler
 from nodes.settings import NodeSettings
@@ -42,6 +43,7 @@ from rear.rpc.contract_service import ContractServicer
 from rear.rpc.discovery_service import DiscoveryServicer
 from rear.rpc.identity import Callers
 from rear.rpc.operations_service import OperationsServicer
+from rear.rpc.peers import RpcPeers
 from rear.rpc.switchboard import Service
 from rear.v1 import (
     audit_service_pb2_grpc,
@@ -61,7 +63,7 @@ SERVICES: Final = (
 )
 """What a node serves."""
 
-CONDITIONS: Final = ("writer", "tables", "timers", "scrub")
+CONDITIONS: Final = ("writer", "tables", "timers", "purchases", "scrub")
 
 
 class Tenure:
@@ -94,10 +96,14 @@ class Tenure:
         self._began = asyncio.get_running_loop().time()
         self._challenged: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
-        writer.listeners += [self.provider, self.feed, self.ratings, self._signal, self._watches, self.requests.news]
+        self.peers = RpcPeers(None if settings.security is None else settings.security.tls)
+        self.purchasing = Purchasing(writer, self.feed, self.peers)
+        writer.listeners += [self.provider, self.feed, self.ratings, self._signal, self._watches]
+        writer.listeners += [self.requests.news, self.purchasing]
 
     async def begin(self) -> None:
         """Commits from now on, and does what is overdue. Raises TryAgain where the ledger cannot be written."""
+        self._stack.push_async_callback(self.peers.close)
         self.feed.start()
         self._stack.push_async_callback(self.feed.close)
         self.writer.start()
@@ -128,6 +134,7 @@ class Tenure:
         if self._settings.servers is not None and self.writer.state.service.epoch > 1:
             await asyncio.sleep(self._began + STALE_AFTER - asyncio.get_running_loop().time())
         self.timekeeper.start()
+        self.purchasing.start()
 
     async def lost(self) -> SteppedDown:
         """Waits until another process has become the writer, and tells which."""
@@ -143,7 +150,7 @@ class Tenure:
         self._signal.wake()
         self._watches.wake()
         self.requests.news.wake()
-        await self.timekeeper.stop()
+        await asyncio.gather(self.timekeeper.stop(), self.purchasing.stop())
 
     async def close(self) -> None:
         """Finishes what is under way, and ends."""
@@ -169,6 +176,7 @@ class Tenure:
         readiness.require("writer", lambda: self.writer.trouble)
         readiness.require("tables", lambda: self.feed.trouble)
         readiness.require("timers", lambda: self.timekeeper.trouble)
+        readiness.warn("purchases", lambda: self.purchasing.trouble)
         readiness.tell("position", lambda: str(self.writer.position))
         readiness.tell("epoch", lambda: self.writer.state.service.epoch)
 

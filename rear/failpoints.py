@@ -64,6 +64,9 @@ POINTS: Final[Mapping[str, str]] = {
     "intents.recorded": "an accepted intent is on record, and its owner does not know",
     "candidates.selected": "it is known what neighbours are to be asked for, and nothing was looked at",
     "candidates.looked": "what is known of neighbours will not do, and they are to be asked",
+    "links.before_sending": "a request to a seller is on record, and not sent",
+    "links.answered": "a seller has answered, and its answer is not on record",
+    "links.observed": "a seller's answer is on record, and nobody knows of it",
     "mending.before_anchor": "an accepted loss is on record, and the anchor still disagrees",
 }
 """Every point by its name, and what is so when a process comes there."""

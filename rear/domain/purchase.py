@@ -103,7 +103,7 @@ def evolve(purchase: Purchase | None, event: LinkEvent) -> Purchase:
             pending = None if pending is None or _settled(pending.verb, copy) else pending
         case LinkUndone():
             pending, copy = None, None
-            undone = Undone(event.reason, event.message, event.counter_offer)
+            undone = undone or Undone(event.reason, event.message, event.counter_offer)
     return Purchase(
         purchase.id,
         version,
@@ -191,17 +191,19 @@ def observe(
         raise ValueError(f"contract {contract.id} is not the one of purchase {purchase.id}")
     if not purchase.open or (purchase.copy is not None and contract.revision <= purchase.copy.revision):
         return ()
-    events: list[LinkEvent] = []
-    version = purchase.version + 1
     wrong = "" if purchase.undone else _wrong(purchase.order, contract)
     if wrong:
-        events.append(LinkUndone(purchase.id, version, cause, UNTRUE, wrong, None, elapsed))
-        version += 1
-    events.append(LinkObserved(purchase.id, version, cause, contract, elapsed))
-    if wrong and contract.live:
-        request_id = give_up_id(purchase.id)
-        events.append(LinkRequested(purchase.id, version + 1, cause, LinkVerb.CANCEL, request_id, reason=wrong))
-    return tuple(events)
+        return disbelieve(purchase, wrong, cause, elapsed)
+    return (LinkObserved(purchase.id, purchase.version + 1, cause, contract, elapsed),)
+
+
+def disbelieve(
+    purchase: Purchase, message: str, cause: Cause, elapsed: Duration | None = None
+) -> tuple[LinkUndone, LinkRequested]:
+    """Gives up what the seller says something untrue of, and has its contract cancelled, should there be one."""
+    untrue = LinkUndone(purchase.id, purchase.version + 1, cause, UNTRUE, message, None, elapsed)
+    request_id, version = give_up_id(purchase.id), purchase.version + 2
+    return untrue, LinkRequested(purchase.id, version, cause, LinkVerb.CANCEL, request_id, reason=message)
 
 
 def give_up_id(purchase_id: str) -> str:

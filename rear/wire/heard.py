@@ -13,6 +13,7 @@ from rear.domain.candidate import Candidate, Route
 from rear.domain.counter_offer import CounterOffer
 from rear.domain.demand import Demand
 from rear.domain.flavour import Flavour, Offer, Properties, parse_flavour_id
+from rear.domain.link import ContractCopy
 from rear.domain.partition import MAX_AMOUNT, MAX_UNITS, check_well_formed
 from rear.domain.price import Price
 from rear.domain.quantities import Quantities
@@ -20,6 +21,7 @@ from rear.domain.refusals import InvalidField
 from rear.domain.units import MILLIS_PER_UNIT, Unit, UnitShare
 from rear.domain.window import HOUR, Duration, Instant, Window
 from rear.v1 import contract_pb2, flavour_pb2, quantities_pb2, window_pb2
+from rear.wire.contracts import CONTRACT_STATES, read_copy
 from rear.wire.requests import check_extended_kinds, duration_from, instant_from, money_from, shown
 from rear.wire.terms import FLAVOUR_TYPES, read_price, read_terms
 from rear.wire.values import read_partition, read_quantities, read_unit
@@ -91,6 +93,30 @@ def counter_offer_from(message: contract_pb2.CounterOffer) -> CounterOffer:
         )
     except InvalidField as wrong:
         raise Unusable(f"the counter-offer: {wrong}") from wrong
+
+
+def contract_from(message: contract_pb2.Contract) -> ContractCopy:
+    """A contract as its seller shows it. Raises Unusable. Whether it is the one that was asked for is not looked at."""
+    if message.ByteSize() > MOST_BYTES:
+        raise Unusable(f"a contract of {message.ByteSize()} bytes, more than {MOST_BYTES}")
+    try:
+        if message.state not in CONTRACT_STATES:
+            raise InvalidField("state", f"is {message.state}, which is not known here")
+        if message.revision < 1:
+            raise InvalidField("revision", f"is {message.revision}; the first one is 1")
+        _partition(message.partition, "partition")
+        _window(message.window, "window")
+        money_from(message.price if message.HasField("price") else None, "price")
+        for instant in ("created_at", "updated_at", "purchase_before"):
+            instant_from(getattr(message, instant), instant)
+        if len(message.assigned_units) > MAX_UNITS:
+            raise InvalidField("assigned_units", f"are {len(message.assigned_units)}")
+        for at, share in enumerate(message.assigned_units):
+            if not 1 <= share.millis <= MILLIS_PER_UNIT:
+                raise InvalidField(f"assigned_units[{at}].millis", f"is {share.millis}")
+        return read_copy(message)
+    except InvalidField as wrong:
+        raise Unusable(f"contract {shown(message.contract_id)}: {wrong}") from wrong
 
 
 def identity(uri: str) -> str:

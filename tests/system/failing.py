@@ -69,6 +69,9 @@ ORCHESTRATING: Final = (
 )
 """Points that it comes to when it brings a service request on."""
 
+LINKING: Final = ("links.before_sending", "links.answered", "links.observed")
+"""Points that it comes to when it asks a seller for something."""
+
 ELSEWHERE: Final = ("mending.before_anchor",)
 """Points that no node comes to; a test of their own is in test_failpoints."""
 

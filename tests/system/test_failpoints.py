@@ -25,6 +25,7 @@ from tests.system.failing import (
     AT_START,
     AT_WORK,
     ELSEWHERE,
+    LINKING,
     ORCHESTRATING,
     PROVOKED,
     SEARCHING,
@@ -230,7 +231,8 @@ async def test_a_failure_at_any_point_and_any_verb_leaves_nothing_half_done(part
 
 
 def test_every_point_is_tried() -> None:
-    assert {*AT_START, *AT_WORK, *PROVOKED, *SUBMITTING, *SEARCHING, *ORCHESTRATING, *ELSEWHERE} == set(POINTS)
+    tried = {*AT_START, *AT_WORK, *PROVOKED, *SUBMITTING, *SEARCHING, *ORCHESTRATING, *LINKING, *ELSEWHERE}
+    assert tried == set(POINTS)
 
 
 def accept_loss(node: NodeProcess, failpoint: str) -> int:

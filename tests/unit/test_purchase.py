@@ -11,7 +11,7 @@ from rear.domain import purchase as purchases
 from rear.domain.event import Cause
 from rear.domain.lifecycle import LIVE_STATES, TERMINAL_STATES, ContractState, Ending
 from rear.domain.link import ContractCopy, LinkVerb, Order
-from rear.domain.link_events import LinkEvent, LinkObserved, LinkRequested, LinkUndone
+from rear.domain.link_events import LinkEvent, LinkRequested, LinkUndone
 from rear.domain.price import Money
 from rear.domain.purchase import UNTRUE, Purchase
 from rear.domain.quantities import Quantities
@@ -183,14 +183,23 @@ class TestUndone:
     ) -> None:
         events = purchases.observe(asked(), seen(ContractState.RESERVED, **untrue), CAUSE)
 
-        assert [type(event) for event in events] == [LinkUndone, LinkObserved, LinkRequested]
-        assert [event.originator_version for event in events] == [2, 3, 4]
+        assert [type(event) for event in events] == [LinkUndone, LinkRequested]
         given_up = after_all(asked(), *events)
         assert given_up.cancelling
         assert given_up.undone is not None
         assert given_up.undone.reason == UNTRUE
         assert given_up.state is None
+        assert given_up.copy is None
         assert not observed(given_up, seen(ContractState.CANCELLED, 2, **untrue)).open
+
+    def test_why_it_was_given_up_first_stays(self) -> None:
+        given_up = after_all(asked(), *purchases.disbelieve(asked(), "another contract", CAUSE))
+
+        gone = after_all(given_up, purchases.undo(given_up, "CONTRACT_NOT_FOUND", "", CAUSE))
+
+        assert not gone.open
+        assert gone.undone is not None
+        assert gone.undone.reason == UNTRUE
 
 
 def test_a_purchase_begins_with_its_order() -> None:

@@ -1,0 +1,244 @@
+"""The consumer's Contract Manager: what was decided is asked of sellers until its outcome is known, and on record.
+
+Whoever decides that something is to be reserved, purchased or cancelled commits a LinkRequested. Only once that is
+durable it is sent, and then for as long as it takes: a restart at any point goes on from what the ledger says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from rear import failpoints
+from rear.background import Reconciler
+from rear.domain import virtual_node
+from rear.domain.allocation import Allocation
+from rear.domain.event import Cause
+from rear.domain.events import AnyEvent
+from rear.domain.link import ContractCopy, LinkVerb
+from rear.domain.purchase import UNTRUE, PendingLink, Purchase
+from rear.domain.refusals import CapacityExceeded, ContractNotFound, Refusal, RefusedElsewhere
+from rear.domain.virtual_node import virtual_node_id
+from rear.domain.window import SECOND, Duration, Instant
+from rear.ledger.commit import Committed, Decision
+from rear.ledger.writer import Writer
+from rear.managers.consumer.peers import Unanswered
+from rear.managers.consumer.sellers import Sellers
+
+log = structlog.get_logger(__name__)
+
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 2.0
+"""Seconds before a seller is asked again that did not answer; each pause is twice the one before."""
+
+OTHER_CALLER: Final = "CALLER_CHANGED"
+"""The reason of a LinkUndone where the seller would take this node for somebody else than when it was decided."""
+
+
+class PurchaseArchive(Protocol):
+    """The purchases' table: all of them, also those that are no longer in memory."""
+
+    def purchase(self, contract_id: str) -> Purchase | None:
+        """A purchase by its id; None where there is none."""
+        ...
+
+
+class Pauses:
+    """How long each key waits before the next attempt: longer each time, until something comes of it."""
+
+    def __init__(self) -> None:
+        self._next: dict[str, float] = {}
+
+    def longer(self, key: str) -> float:
+        """Seconds to wait now."""
+        pause = self._next.get(key, FIRST_PAUSE)
+        self._next[key] = min(2 * pause, LONGEST_PAUSE)
+        return pause
+
+    def over(self, key: str) -> None:
+        """Something came of it."""
+        self._next.pop(key, None)
+
+
+class ConsumerContractManager:
+    """A listener of the writer: purchases with a request under way are brought on, each by itself."""
+
+    def __init__(self, writer: Writer, archive: PurchaseArchive, sellers: Sellers) -> None:
+        self.open: dict[str, Purchase] = {}
+        """The open purchases, as they are on record: what is not durable yet is not acted upon."""
+        self._writer = writer
+        self._archive = archive
+        self._sellers = sellers
+        self._links = Reconciler("purchases", self._bring_on)
+        self._pauses = Pauses()
+        self.on_open: Callable[[Purchase], None] = lambda _: None
+        """Told of each purchase that is open when this starts, and whenever one changes and is."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why some purchases do not come on; None while none is in trouble of our making."""
+        return self._links.trouble
+
+    def start(self) -> None:
+        """Goes on with what is open."""
+        for purchase in [*self._writer.state.purchases.values()]:
+            self._note(purchase)
+
+    async def stop(self) -> None:
+        """Ends what is under way, wherever it stands."""
+        await self._links.stop()
+
+    def committed(self, batch: Sequence[Committed]) -> None:
+        """Takes notice of purchases that have changed."""
+        for item in batch:
+            if isinstance(item.step.after, Purchase):
+                self._note(item.step.after)
+
+    def find(self, contract_id: str) -> Purchase | None:
+        """A purchase as it is now, also one that has ended; None where there is none."""
+        return self._writer.state.purchases.get(contract_id) or self._archive.purchase(contract_id)
+
+    async def see(self, contract: ContractCopy, elapsed: Duration | None = None) -> bool:
+        """Records what a sight of the contract changes; tells whether it changed anything."""
+
+        def decide(purchase: Purchase, now: Instant) -> Sequence[AnyEvent]:
+            allocation = self._virtual_node(purchase)
+            return virtual_node.seen(purchase, allocation, contract, Cause(now, now), elapsed)
+
+        return await self._record(contract.id, decide)
+
+    async def ask(self, purchase: Purchase) -> bool:
+        """Asks the seller how the contract stands, and records that; tells whether it changed anything.
+
+        Raises Unanswered, and a Refusal other than that there is no such contract.
+        """
+        try:
+            contract = await self._sellers.get_contract(purchase.order, purchase.id)
+        except ContractNotFound as refusal:
+            return await self._undo(purchase.id, refusal, None)
+        return await self.see(contract)
+
+    def _note(self, purchase: Purchase) -> None:
+        if not purchase.open:
+            self.open.pop(purchase.id, None)
+            self._pauses.over(purchase.id)
+            return
+        self.open[purchase.id] = purchase
+        self.on_open(purchase)
+        if purchase.pending is not None:
+            self._links.wake(purchase.id)
+
+    async def _bring_on(self, contract_id: str) -> float | None:
+        """One attempt at what is asked of the seller."""
+        purchase = self.open.get(contract_id)
+        if purchase is None or purchase.pending is None:
+            return None
+        try:
+            moved = await self._attempt(purchase, purchase.pending)
+        except Unanswered as silence:
+            log.info(
+                "no answer of a seller", contract=contract_id, verb=purchase.pending.verb.value, because=str(silence)
+            )
+            moved = False
+        except Refusal as refusal:
+            log.warning(
+                "a seller refuses what it must know", contract=contract_id, reason=refusal.reason, because=str(refusal)
+            )
+            moved = False
+        if not moved:
+            return self._pauses.longer(contract_id)
+        self._pauses.over(contract_id)
+        failpoints.reach("links.observed")
+        return 0.0
+
+    async def _attempt(self, purchase: Purchase, pending: PendingLink) -> bool:
+        match pending.verb:
+            case LinkVerb.CANCEL if purchase.copy is not None or purchase.undone is not None:
+                asking = self._sellers.cancel(purchase.order, purchase.id, pending.request_id, pending.reason)
+                return await self._settle(purchase, asking)
+            case LinkVerb.PURCHASE if purchase.copy is not None:
+                revision = purchase.copy.revision
+                asking = self._sellers.purchase(purchase.order, purchase.id, revision, pending.request_id)
+                return await self._settle(purchase, asking)
+            case _:
+                # Of a cancel whose reservation is not known to have landed, this is how that becomes known.
+                return await self._reserve(purchase)
+
+    async def _reserve(self, purchase: Purchase) -> bool:
+        leads_to = self._sellers.contract_id(purchase.order, purchase.request_id)
+        if leads_to != purchase.id:
+            changed = f"this node was somebody else to the seller when it decided: it would get contract {leads_to} now"
+            return await self._undo(purchase.id, Refusal(changed), None, OTHER_CALLER)
+        began = asyncio.get_running_loop().time()
+        try:
+            contract = await self._answer(self._sellers.reserve(purchase.order, purchase.request_id))
+        except Unanswered as silence:
+            if silence.reason != UNTRUE:
+                raise
+            return await self._disbelieve(purchase.id, silence.message, self._since(began))
+        except Refusal as refusal:
+            failpoints.reach("links.answered")
+            return await self._undo(purchase.id, refusal, self._since(began))
+        return await self.see(contract, self._since(began))
+
+    async def _settle(self, purchase: Purchase, asking: Awaitable[ContractCopy]) -> bool:
+        """For a contract that is there: a refusal only says that it stands otherwise than was thought."""
+        began = asyncio.get_running_loop().time()
+        try:
+            contract = await self._answer(asking)
+        except Refusal as refusal:
+            log.info("a contract stands otherwise", contract=purchase.id, reason=refusal.reason, because=str(refusal))
+            return await self.ask(purchase)
+        return await self.see(contract, self._since(began))
+
+    async def _answer(self, asking: Awaitable[ContractCopy]) -> ContractCopy:
+        failpoints.reach("links.before_sending")
+        contract = await asking
+        failpoints.reach("links.answered")
+        return contract
+
+    async def _disbelieve(self, contract_id: str, message: str, elapsed: Duration) -> bool:
+        def decide(purchase: Purchase, now: Instant) -> Sequence[AnyEvent]:
+            allocation = self._virtual_node(purchase)
+            return virtual_node.disbelieved(purchase, allocation, message, Cause(now, now), elapsed)
+
+        return await self._record(contract_id, decide)
+
+    async def _undo(
+        self, contract_id: str, refusal: Refusal, elapsed: Duration | None, reason: str | None = None
+    ) -> bool:
+        counter_offer = refusal.counter_offer if isinstance(refusal, CapacityExceeded) else None
+        stable = reason or _reason(refusal)
+
+        def decide(purchase: Purchase, now: Instant) -> Sequence[AnyEvent]:
+            allocation = self._virtual_node(purchase)
+            cause = Cause(now, now)
+            return virtual_node.undone(purchase, allocation, stable, refusal.message, cause, counter_offer, elapsed)
+
+        return await self._record(contract_id, decide)
+
+    def _virtual_node(self, purchase: Purchase) -> Allocation | None:
+        """The allocation of the purchase, None where there is none that stands."""
+        found = self._writer.state.allocations.get(virtual_node_id(purchase.id))
+        return None if found is None or not found.stands else found
+
+    async def _record(self, contract_id: str, decide: Callable[[Purchase, Instant], Iterable[AnyEvent]]) -> bool:
+        def on_purchase(now: Instant) -> Decision[bool]:
+            purchase = self._writer.state.purchases.get(contract_id)
+            events = [] if purchase is None else [*decide(purchase, now)]
+            return Decision(events, bool(events))
+
+        return (await self._writer.submit(on_purchase)).answer
+
+    @staticmethod
+    def _since(began: float) -> Duration:
+        return Duration(int((asyncio.get_running_loop().time() - began) * SECOND))
+
+
+def _reason(refusal: Refusal) -> str:
+    if isinstance(refusal, RefusedElsewhere):
+        return refusal.metadata.get("reason") or refusal.reason
+    return refusal.reason

@@ -1,0 +1,319 @@
+"""The consumer's Contract Manager over a real ledger: what is decided comes about, however answers get lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import Any
+
+import pytest
+
+from rear.domain import allocation as allocations
+from rear.domain.allocation import AllocationState, Peering
+from rear.domain.events import AllocationCreated, AllocationReleased
+from rear.domain.lifecycle import ContractState
+from rear.domain.link import ContractCopy
+from rear.domain.link_events import LinkObserved, LinkRequested
+from rear.domain.purchase import UNTRUE
+from rear.domain.refusals import ContractNotFound, PermissionDenied
+from rear.domain.window import HOUR, MINUTE, AskedWindow, Duration, after
+from rear.ledger.connection import Connection
+from rear.managers.consumer.peers import Unanswered
+from tests.buyer import Buyer, SellerInMemory, agree, copy_at, order
+from tests.faulty_stream import FaultyStream
+from tests.seller import T0, Seller, cpus, verb, wish
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def sellers(seller: Seller) -> SellerInMemory:
+    return SellerInMemory(seller)
+
+
+@pytest.fixture
+async def buyer(connection: Connection, tmp_path: Path, sellers: SellerInMemory) -> AsyncIterator[Buyer]:
+    ledger = FaultyStream(connection, "n2")
+    await ledger.ensure()
+    buyer = await Buyer(ledger, tmp_path / "buyer", sellers).open()
+    yield buyer
+    await buyer.close()
+
+
+async def durably(buyer: Buyer, condition: Callable[[], bool]) -> None:
+    """Return once `condition` holds, and what it saw is on record."""
+    await eventually(condition)
+    await buyer.writer.settled()
+
+
+async def held(buyer: Buyer, request_id: str = "r1", **more: Any) -> str:
+    key = await buyer.order(request_id, order(**more))
+    await durably(buyer, lambda: buyer.bought(key).state is ContractState.RESERVED)
+    return key
+
+
+async def confirmed(buyer: Buyer, request_id: str = "r1", **more: Any) -> str:
+    key = await held(buyer, request_id, **more)
+    await buyer.buy(key)
+    await durably(buyer, lambda: buyer.bought(key).state in (ContractState.CONFIRMED, ContractState.ACTIVE))
+    return key
+
+
+class Batches:
+    """A listener that keeps which events were committed together."""
+
+    def __init__(self, buyer: Buyer) -> None:
+        self.seen: list[list[type]] = []
+        buyer.writer.listeners.append(self)
+
+    def committed(self, batch: object) -> None:
+        self.seen.append([type(item.step.event) for item in batch])  # type: ignore[attr-defined]
+
+
+async def test_a_reservation_comes_with_its_virtual_node_in_one_commit(buyer: Buyer, seller: Seller) -> None:
+    batches = Batches(buyer)
+
+    key = await held(buyer)
+
+    assert [LinkRequested] in batches.seen
+    assert [LinkObserved, AllocationCreated] in batches.seen
+    node, sold = buyer.virtual_node(key), copy_at(seller, key)
+    assert node is not None
+    assert sold is not None
+    assert (node.state, node.window, node.quantities) == (
+        AllocationState.INACTIVE,
+        sold.window,
+        sold.partition.quantities,
+    )
+    assert node.pool_id == ""
+    assert agree(buyer, seller, key)
+
+
+async def test_what_is_bought_is_confirmed_on_both_sides_and_released_when_it_is_cancelled(
+    buyer: Buyer, seller: Seller
+) -> None:
+    batches = Batches(buyer)
+    key = await confirmed(buyer)
+    assert agree(buyer, seller, key)
+
+    await buyer.cancel_purchase(key)
+
+    await durably(buyer, lambda: not buyer.bought(key).open)
+    assert agree(buyer, seller, key)
+    assert buyer.bought(key).state is ContractState.CANCELLED
+    assert [LinkObserved, AllocationReleased] in batches.seen
+
+
+async def test_a_refusal_is_on_record_with_its_counter_offer(buyer: Buyer, seller: Seller) -> None:
+    key = await buyer.order("r1", order(cpus(100_000)))
+
+    await durably(buyer, lambda: buyer.bought(key).undone is not None)
+
+    undone = buyer.bought(key).undone
+    assert undone is not None
+    assert undone.reason == "CAPACITY_EXCEEDED"
+    assert undone.counter_offer is not None
+    assert undone.counter_offer.most_in_window == cpus(8_000)
+    assert buyer.virtual_node(key) is None
+    assert copy_at(seller, key) is None
+
+
+async def test_nothing_is_sent_before_it_is_on_record(buyer: Buyer, sellers: SellerInMemory) -> None:
+    ledger = buyer.stream
+    assert isinstance(ledger, FaultyStream)
+    ledger.gate.clear()
+
+    deciding = asyncio.create_task(buyer.order("r1", order()))
+    await eventually(lambda: ledger.waiting == 1)
+    assert sellers.asked == []
+
+    ledger.gate.set()
+    key = await deciding
+    await durably(buyer, lambda: buyer.bought(key).state is ContractState.RESERVED)
+
+
+async def test_a_cancel_of_a_reservation_of_unknown_outcome_learns_it_first(
+    buyer: Buyer, seller: Seller, sellers: SellerInMemory
+) -> None:
+    sellers.loss = 1.0
+    key = await buyer.order("r1", order())
+    await durably(buyer, lambda: len(sellers.asked) > 1)
+    await buyer.cancel_purchase(key)
+
+    sellers.loss = 0.0
+    await durably(buyer, lambda: not buyer.bought(key).open)
+
+    assert sellers.asked[-2:] == [("reserve", "r1"), ("cancel", key)]
+    assert agree(buyer, seller, key)
+    assert buyer.bought(key).state is ContractState.CANCELLED
+    assert buyer.virtual_node(key) is None  # and there never was one
+
+
+async def test_a_purchase_that_comes_too_late_is_seen_to_have_expired(buyer: Buyer, seller: Seller) -> None:
+    key = await held(buyer, ttp=Duration(10 * MINUTE))
+    seller.clock.advance(11 * MINUTE)
+
+    await buyer.buy(key)
+    await asyncio.sleep(0)
+    await seller.timekeeper.work_off()
+
+    await durably(buyer, lambda: buyer.bought(key).state is ContractState.EXPIRED)
+    assert agree(buyer, seller, key)
+
+
+async def test_what_the_seller_does_is_followed(buyer: Buyer, seller: Seller) -> None:
+    window = AskedWindow(after(T0, HOUR), None, HOUR)
+    active = await confirmed(buyer, "r1", window=window)
+    revoked = await confirmed(buyer, "r2", window=window)
+    batches = Batches(buyer)
+    node = buyer.virtual_node(active)
+    assert node is not None
+    peering = Peering("spiffe://campus.example/node/n1", "embedded", "")
+    await buyer.commit(lambda cause: [allocations.peer(node, peering, cause)])
+
+    await seller.contracts.revoke(
+        revoked, verb("k"), "the machine burns", caller="admin", owner=None, validate_only=False
+    )
+    await durably(buyer, lambda: buyer.bought(revoked).state is ContractState.REVOKED)
+    seller.clock.advance(HOUR)
+    await seller.timekeeper.work_off()
+    await durably(buyer, lambda: buyer.bought(active).state is ContractState.ACTIVE)
+
+    activated = buyer.virtual_node(active)
+    assert activated is not None
+    assert activated.state is AllocationState.ACTIVE
+    seller.clock.advance(HOUR)
+    await seller.timekeeper.work_off()
+    await durably(buyer, lambda: buyer.bought(active).state is ContractState.COMPLETED)
+    assert agree(buyer, seller, active)
+    assert agree(buyer, seller, revoked)
+    assert [LinkObserved, AllocationReleased] in batches.seen
+
+
+async def test_a_seller_is_not_followed_once_nothing_of_it_is_open(buyer: Buyer, sellers: SellerInMemory) -> None:
+    key = await held(buyer)
+    await durably(buyer, lambda: buyer.follower._streams.busy == 1)
+
+    await buyer.cancel_purchase(key)
+
+    await durably(buyer, lambda: buyer.follower._streams.busy == 0)
+
+
+async def test_a_contract_that_the_seller_does_not_have_is_given_up(
+    buyer: Buyer, seller: Seller, sellers: SellerInMemory
+) -> None:
+    key = await held(buyer)
+    await durably(buyer, lambda: buyer.follower._streams.busy == 1)
+
+    async def gone(asked: str) -> None:
+        raise ContractNotFound(f"no such contract to {asked}")
+
+    sellers.before = gone
+    await buyer.buy(key)
+
+    await durably(buyer, lambda: buyer.bought(key).undone is not None)
+    assert buyer.virtual_node(key) is None
+
+
+async def test_what_the_ledger_says_is_undone_and_the_seller_has_is_cancelled(
+    buyer: Buyer, seller: Seller, sellers: SellerInMemory
+) -> None:
+    other = await held(buyer, "r1")  # so that the seller is followed
+    refusing = True
+
+    async def refuse(asked: str) -> None:
+        if refusing:
+            raise PermissionDenied("not today")
+
+    sellers.before = refuse
+    key = await buyer.order("r2", order())
+    await durably(buyer, lambda: buyer.bought(key).undone is not None)
+    refusing = False
+
+    await seller.reserve("r2", wish("r2", cpus(1_000)))  # what was on its way arrives after all
+
+    await durably(buyer, lambda: (sold := copy_at(seller, key)) is not None and sold.state is ContractState.CANCELLED)
+    assert buyer.bought(other).state is ContractState.RESERVED
+
+
+async def test_an_answer_that_cannot_be_true_is_not_believed(
+    buyer: Buyer, seller: Seller, sellers: SellerInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truly = sellers.reserve
+
+    async def lie(order: object, request_id: str) -> ContractCopy:
+        return replace(await truly(order, request_id), partition=cpus(500))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sellers, "reserve", lie)
+    key = await buyer.order("r1", order())
+
+    await durably(buyer, lambda: not buyer.bought(key).open)
+    undone = buyer.bought(key).undone
+    assert undone is not None
+    assert undone.reason == UNTRUE
+    assert agree(buyer, seller, key)
+
+
+async def test_another_contract_than_the_one_that_was_asked_for_is_not_believed(
+    buyer: Buyer, seller: Seller, sellers: SellerInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lie(order: object, request_id: str) -> ContractCopy:
+        raise Unanswered(13, "the seller answered with another contract", UNTRUE)
+
+    monkeypatch.setattr(sellers, "reserve", lie)
+    key = await buyer.order("r1", order())
+
+    await durably(buyer, lambda: not buyer.bought(key).open)
+    assert ("cancel", key) in sellers.asked  # should there be one all the same
+    assert agree(buyer, seller, key)
+
+
+ROUNDS = int(os.environ.get("REAR_LINK_ROUNDS", "3"))
+SEED = os.environ.get("REAR_SEED") or os.environ.get("PYTEST_XDIST_TESTRUNUID") or str(SystemRandom().getrandbits(32))
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+async def test_both_sides_agree_once_faults_stop(
+    buyer: Buyer, seller: Seller, sellers: SellerInMemory, number: int
+) -> None:
+    """Lost requests, lost answers, lost streams, restarts of the buyer, revocations and time, in any order."""
+    print(f"REAR_SEED={SEED}")
+    random = Random(f"{SEED}/{number}")
+    sellers.loss = 0.3
+    keys: list[str] = []
+    for step in range(40):
+        match random.randrange(9):
+            case 0 | 1 | 2:
+                window = AskedWindow(None, None, Duration(random.randrange(1, 8) * 10 * MINUTE))
+                ttp = Duration(random.randrange(1, 8) * MINUTE)
+                wanted = order(cpus(500 * random.randrange(2, 6)), window=window, ttp=ttp)
+                keys.append(await buyer.order(f"r{step}", replace(wanted, confirm=random.random() < 0.3)))
+            case 3 | 4 if keys:
+                key = random.choice(keys)
+                known = buyer.state.purchases.get(key)
+                if known is not None and known.pending is None and known.state is ContractState.RESERVED:
+                    await buyer.buy(key)
+            case 5 if keys:
+                await buyer.cancel_purchase(random.choice(keys))
+            case 6 if keys:
+                key = random.choice(keys)
+                if copy_at(seller, key) is not None:
+                    await seller.contracts.revoke(
+                        key, verb(f"k{step}"), "gone", caller="admin", owner=None, validate_only=False
+                    )
+            case 7:
+                seller.clock.advance(random.randrange(10 * MINUTE))
+                await seller.timekeeper.work_off()
+            case 8:
+                await buyer.drop()
+                await buyer.open()
+        await asyncio.sleep(random.choice([0, 0, 0.01, 0.03]))
+    sellers.loss = 0.0
+
+    await durably(buyer, lambda: all(agree(buyer, seller, key) for key in keys))
+    kept, rebuilt = await buyer.digests()
+    assert kept == rebuilt
+    assert keys
