@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from nodes.fabric.fabric import VirtualFabric
 from nodes.intent_service import IntentServicer, RequestOperations
 from nodes.purchasing import Purchasing
 from nodes.request_news import RequestNews
@@ -27,6 +28,7 @@ from rear.managers.provider.contract_watches import ContractWatches
 from rear.managers.provider.contract_watching import ContractWatching
 from rear.managers.provider.contracts import ContractManager
 from rear.managers.provider.discovery import DiscoveryManager
+from rear.managers.provider.fabric import FabricManager
 from rear.managers.provider.provider import Provider
 from rear.managers.provider.rear import PoolDescription, RearManager, Reconciled
 from rear.managers.provider.timekeeper import Timekeeper
@@ -41,6 +43,7 @@ from rear.rpc.answering import Gate
 from rear.rpc.audit_service import AuditServicer, CommitSignal
 from rear.rpc.contract_service import ContractServicer
 from rear.rpc.discovery_service import DiscoveryServicer
+from rear.rpc.fabric_service import FabricServicer
 from rear.rpc.identity import Callers
 from rear.rpc.operations_service import OperationsServicer
 from rear.rpc.peers import RpcPeers
@@ -49,6 +52,7 @@ from rear.v1 import (
     audit_service_pb2_grpc,
     contract_service_pb2_grpc,
     discovery_service_pb2_grpc,
+    fabric_service_pb2_grpc,
     intent_service_pb2_grpc,
 )
 
@@ -57,13 +61,14 @@ log = structlog.get_logger(__name__)
 SERVICES: Final = (
     "rear.v1.DiscoveryService",
     "rear.v1.ContractService",
+    "rear.v1.FabricService",
     "rear.v1.AuditService",
     "rear.v1.IntentService",
     operations_service.SERVICE,
 )
 """What a node serves."""
 
-CONDITIONS: Final = ("writer", "tables", "timers", "purchases", "scrub")
+CONDITIONS: Final = ("writer", "tables", "timers", "purchases", "fabric", "scrub")
 
 
 class Tenure:
@@ -98,8 +103,9 @@ class Tenure:
         self._stack = AsyncExitStack()
         self.peers = RpcPeers(None if settings.security is None else settings.security.tls)
         self.purchasing = Purchasing(writer, self.feed, self.peers)
+        self.fabric = VirtualFabric(StateDirectory(settings.state).fabric_key, endpoint, writer, tables, self.peers)
         writer.listeners += [self.provider, self.feed, self.ratings, self._signal, self._watches]
-        writer.listeners += [self.requests.news, self.purchasing]
+        writer.listeners += [self.requests.news, self.purchasing, self.fabric]
 
     async def begin(self) -> None:
         """Commits from now on, and does what is overdue. Raises TryAgain where the ledger cannot be written."""
@@ -135,6 +141,8 @@ class Tenure:
             await asyncio.sleep(self._began + STALE_AFTER - asyncio.get_running_loop().time())
         self.timekeeper.start()
         self.purchasing.start()
+        await self.fabric.start()
+        self._stack.push_async_callback(self.fabric.stop)
 
     async def lost(self) -> SteppedDown:
         """Waits until another process has become the writer, and tells which."""
@@ -177,6 +185,7 @@ class Tenure:
         readiness.require("tables", lambda: self.feed.trouble)
         readiness.require("timers", lambda: self.timekeeper.trouble)
         readiness.warn("purchases", lambda: self.purchasing.trouble)
+        readiness.warn("fabric", lambda: self.fabric.trouble)
         readiness.tell("position", lambda: str(self.writer.position))
         readiness.tell("epoch", lambda: self.writer.state.service.epoch)
 
@@ -186,12 +195,14 @@ class Tenure:
         discovery = DiscoveryServicer(DiscoveryManager(provider), provider, self._endpoint, gate)
         watching = ContractWatching(provider, stream, self._settings.name, self._watches)
         contracts = ContractServicer(self.contracts, watching, provider, callers, gate)
+        fabric = FabricServicer(FabricManager(provider, self.fabric.granting), provider, callers, gate)
         audit = AuditServicer(stream, provider, self._settings.name, self._signal, gate)
         intents = IntentServicer(self.requests, provider.provider_id, callers, gate)
         operations = OperationsServicer(RequestOperations(self.requests), callers, gate)
         adding = (
             lambda server: discovery_service_pb2_grpc.add_DiscoveryServiceServicer_to_server(discovery, server),
             lambda server: contract_service_pb2_grpc.add_ContractServiceServicer_to_server(contracts, server),
+            lambda server: fabric_service_pb2_grpc.add_FabricServiceServicer_to_server(fabric, server),
             lambda server: audit_service_pb2_grpc.add_AuditServiceServicer_to_server(audit, server),
             lambda server: intent_service_pb2_grpc.add_IntentServiceServicer_to_server(intents, server),
             lambda server: operations_service.add_operations_to_server(operations, server),

@@ -59,6 +59,9 @@ One that is peered is peered again where its fabric has moved; one that failed s
 contract ends.
 """
 
+CARRIED_STATES: Final = frozenset({S.INACTIVE, S.ACTIVE})
+"""Those in which a fabric carries what is peered."""
+
 _TRIGGERS: Final = {
     AllocationPeered: T.PEER,
     AllocationActivated: T.ACTIVATE,

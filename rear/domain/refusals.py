@@ -172,6 +172,12 @@ class ClearingOverdue(TryAgain):
     reason = "CLEARING_OVERDUE"
 
 
+class FabricNotReady(TryAgain):
+    """The fabric cannot offer the resources of a contract just now."""
+
+    reason = "FABRIC_NOT_READY"
+
+
 class NotReady(TryAgain):
     """The service is starting or shutting down."""
 

@@ -121,6 +121,11 @@ class StateDirectory:
         return self.path / "scrub.json"
 
     @property
+    def fabric_key(self) -> Path:
+        """The secret from which the credentials of peerings are made."""
+        return self.path / "fabric.key"
+
+    @property
     def tables(self) -> Path:
         """The tables' file, which may be deleted."""
         return self.path / "tables.sqlite"

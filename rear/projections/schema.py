@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA_VERSION: Final = 10
+SCHEMA_VERSION: Final = 11
 """Another number, and the tables are rebuilt from the ledger."""
 
 CONDEMNED: Final = -1
@@ -138,6 +138,7 @@ CREATE UNIQUE INDEX hold_ids ON holds (pool_id, hold_id);
 CREATE UNIQUE INDEX contract_ids ON contracts (contract_id);
 CREATE INDEX live_contracts ON contracts (due_at, contract_id) WHERE live;
 CREATE UNIQUE INDEX live_allocations ON allocations (allocation_id) WHERE state != 'RELEASED';
+CREATE INDEX peered_allocations ON allocations (side, contract_id) WHERE peer_id IS NOT NULL AND state != 'RELEASED';
 CREATE INDEX open_purchases ON purchases (contract_id) WHERE open;
 CREATE UNIQUE INDEX service_request_ids ON service_requests (service_request_id);
 CREATE INDEX open_service_requests ON service_requests (service_request_id) WHERE open;

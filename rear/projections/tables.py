@@ -22,7 +22,7 @@ from rear import failpoints
 from rear.domain.allocation import Allocation
 from rear.domain.contract import Contract
 from rear.domain.event import AggregateType
-from rear.domain.events import AnyEvent
+from rear.domain.events import AllocationSide, AnyEvent
 from rear.domain.hold import Hold
 from rear.domain.lifecycle import ContractState
 from rear.domain.purchase import Purchase
@@ -183,6 +183,16 @@ class Tables:
         """The ratings of all providers at the tables' position."""
         with self._reading():
             return {row[0]: rows.rating_from(row) for row in self._reader.execute(schema.RATINGS)}
+
+    def peered(self, side: AllocationSide) -> list[str]:
+        """The contracts with an allocation on that side that is peered and not released."""
+        with self._reading():
+            found = self._reader.execute(
+                "SELECT contract_id FROM allocations "
+                "WHERE side = ? AND peer_id IS NOT NULL AND state != 'RELEASED' ORDER BY contract_id",
+                (side.value,),
+            )
+            return [contract_id for (contract_id,) in found]
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

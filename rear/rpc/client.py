@@ -30,6 +30,7 @@ from rear.v1 import (
     contract_pb2,
     contract_service_pb2,
     discovery_service_pb2,
+    fabric_service_pb2,
 )
 
 FIRST_PAUSE: Final = 0.05
@@ -160,6 +161,12 @@ class Client:
             if not response.next_page_token:
                 return
             page.page_token = response.next_page_token
+
+    async def request_resources(
+        self, request: fabric_service_pb2.RequestResourcesRequest
+    ) -> fabric_service_pb2.RequestResourcesResponse:
+        """The resources of a contract. The answer has a credential: do not log it."""
+        return await self._call(lambda line: line.fabric.RequestResources, request)
 
     async def events(
         self, request: audit_service_pb2.ReadEventsRequest

@@ -14,6 +14,7 @@ from rear.v1 import (
     audit_service_pb2_grpc,
     contract_service_pb2_grpc,
     discovery_service_pb2_grpc,
+    fabric_service_pb2_grpc,
     intent_service_pb2_grpc,
 )
 
@@ -52,6 +53,9 @@ class Line:
         )
         self.contracts: contract_service_pb2_grpc.ContractServiceAsyncStub = (
             contract_service_pb2_grpc.ContractServiceStub(self._channel)
+        )
+        self.fabric: fabric_service_pb2_grpc.FabricServiceAsyncStub = fabric_service_pb2_grpc.FabricServiceStub(
+            self._channel
         )
         self.audit: audit_service_pb2_grpc.AuditServiceAsyncStub = audit_service_pb2_grpc.AuditServiceStub(
             self._channel

@@ -10,13 +10,15 @@ from typing import Final
 import grpc
 
 from rear.domain.candidate import Candidate, expected_window
-from rear.domain.window import Instant
+from rear.domain.fabric import HeardOffer, ResourceRequest
+from rear.domain.window import SECOND, Duration, Instant
 from rear.managers.consumer.peers import Listing, Question, Unanswered
 from rear.rpc.client import Client
 from rear.rpc.heard import UNTRUE, WRONG_SERVICE, in_domain
 from rear.rpc.refused import CallFailed, UntrueAnswer
 from rear.rpc.tls_files import TlsError, TlsFiles
 from rear.v1 import discovery_service_pb2, flavour_pb2
+from rear.wire.fabric import offer_from, request_to_proto
 from rear.wire.heard import Unusable, candidate_from
 from rear.wire.questions import FLAVOUR_ORDER_NUMBERS, write_selector
 
@@ -49,6 +51,22 @@ class RpcPeers:
             async with asyncio.timeout(deadline):
                 response = await self.client(endpoint, provider_id).list_flavours(request)
         return _listing(response, endpoint, provider_id, question, asked_at)
+
+    async def request_resources(
+        self, endpoint: str, provider_id: str, asked: ResourceRequest, *, deadline: float
+    ) -> HeardOffer:
+        """The resources of a contract. Raises what `Peers` says."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        with understood(endpoint, deadline):
+            async with asyncio.timeout(deadline):
+                client = self.client(endpoint, provider_id)
+                response = await client.request_resources(request_to_proto(asked, provider_id))
+                offer, contract = offer_from(response, asked)
+        if contract.provider_id != provider_id:
+            code: int = grpc.StatusCode.UNAUTHENTICATED.value[0]
+            raise Unanswered(code, f"{endpoint} should be {provider_id}, and is {contract.provider_id}", WRONG_SERVICE)
+        return HeardOffer(offer, contract, endpoint, Duration(round((clock() - began) * SECOND)))
 
     def client(self, endpoint: str, provider_id: str) -> Client:
         """The client for a service, which may be shared by many. Raises TlsError."""

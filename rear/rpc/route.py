@@ -6,7 +6,7 @@ from typing import Final
 
 from rear.rpc.refused import CallFailed, Unreachable
 
-STAY: Final = frozenset({"OUTCOME_PENDING", "CLEARING_OVERDUE"})
+STAY: Final = frozenset({"OUTCOME_PENDING", "CLEARING_OVERDUE", "FABRIC_NOT_READY"})
 """Reasons of a service that has the request in its hands."""
 
 

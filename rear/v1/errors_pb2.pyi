@@ -66,6 +66,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAUTHENTICATED: the caller's certificate names nobody here: not exactly one URI SAN, or not one of the form
     spiffe://<domain>/<role>/<service>.
     """
+    ERROR_REASON_FABRIC_NOT_READY: _ErrorReason.ValueType  # 21
+    """UNAVAILABLE: the fabric that carries peerings does not answer. Ask again."""
     ERROR_REASON_SERVICE_REQUEST_NOT_FOUND: _ErrorReason.ValueType  # 22
     """NOT_FOUND: no such service request that the caller may see."""
     ERROR_REASON_OPERATION_NOT_FOUND: _ErrorReason.ValueType  # 23
@@ -128,6 +130,8 @@ ERROR_REASON_NOT_AUTHENTICATED: ErrorReason.ValueType  # 20
 """UNAUTHENTICATED: the caller's certificate names nobody here: not exactly one URI SAN, or not one of the form
 spiffe://<domain>/<role>/<service>.
 """
+ERROR_REASON_FABRIC_NOT_READY: ErrorReason.ValueType  # 21
+"""UNAVAILABLE: the fabric that carries peerings does not answer. Ask again."""
 ERROR_REASON_SERVICE_REQUEST_NOT_FOUND: ErrorReason.ValueType  # 22
 """NOT_FOUND: no such service request that the caller may see."""
 ERROR_REASON_OPERATION_NOT_FOUND: ErrorReason.ValueType  # 23

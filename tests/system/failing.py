@@ -72,6 +72,9 @@ ORCHESTRATING: Final = (
 LINKING: Final = ("links.before_sending", "links.answered", "links.observed")
 """Points that it comes to when it asks a seller for something."""
 
+PEERING: Final = ("fabric.before_asking", "fabric.granted", "fabric.offered")
+"""Points that two nodes come to between them."""
+
 ELSEWHERE: Final = ("mending.before_anchor",)
 """Points that no node comes to; a test of their own is in test_failpoints."""
 

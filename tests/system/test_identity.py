@@ -25,6 +25,7 @@ from rear.v1 import (
     contract_pb2,
     contract_service_pb2,
     discovery_service_pb2,
+    fabric_service_pb2,
     intent_service_pb2,
     watch_pb2,
 )
@@ -78,6 +79,7 @@ EXPECTED: Final[Mapping[str, tuple[Answer, Answer, Answer, Answer, Answer]]] = {
     "rear.v1.ContractService/GetContract": (DENIED, NOT_FOUND, OK, DENIED, OK),
     "rear.v1.ContractService/ListContracts": (DENIED, OK, OK, DENIED, DENIED),
     "rear.v1.ContractService/WatchContracts": (DENIED, OK, OK, DENIED, OK),
+    "rear.v1.FabricService/RequestResources": (DENIED, NOT_FOUND, OK, DENIED, DENIED),
     "rear.v1.AuditService/ReadEvents": (DENIED, DENIED, DENIED, OK, DENIED),
     "rear.v1.IntentService/SubmitIntent": (DENIED, OK, OK, DENIED, DENIED),
     "rear.v1.IntentService/GetServiceRequest": (DENIED, NO_REQUEST, OK, DENIED, OK),
@@ -95,9 +97,6 @@ EXPECTED: Final[Mapping[str, tuple[Answer, Answer, Answer, Answer, Answer]]] = {
     "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": (OK, OK, OK, OK, OK),
 }
 """For those who have an identity. What concerns a contract or a service request concerns one of alice's."""
-
-NOT_SERVED: Final = ("/rear.v1.FabricService/",)
-"""What has rows already, and is not served by a node."""
 
 KNOWN: Final = ("a guest", "another buyer", "the owner", "an auditor", "an administrator")
 
@@ -119,12 +118,13 @@ TURNED_AWAY: Final[Mapping[str, Answer]] = {
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A node with TLS, all who call it, and what alice has reserved there."""
+    """A node with TLS, all who call it, and what alice has reserved and agreed there."""
 
     node: NodeProcess
     ca: bytes
     callers: Mapping[str, Pair | None]
     contract: contract_pb2.Contract
+    agreed: contract_pb2.Contract
     requested: str
     """A service request of alice's."""
 
@@ -150,6 +150,11 @@ class World:
             "GetContract": contract_service_pb2.GetContractRequest(contract_id=self.contract.contract_id),
             "ListContracts": contract_service_pb2.ListContractsRequest(),
             "WatchContracts": contract_service_pb2.WatchContractsRequest(),
+            "RequestResources": fabric_service_pb2.RequestResourcesRequest(
+                contract_id=self.agreed.contract_id,
+                quantities=self.agreed.partition.quantities,
+                window=self.agreed.window,
+            ),
             "SubmitIntent": intent(validate_only=True),
             "GetServiceRequest": intent_service_pb2.GetServiceRequestRequest(service_request_id=requested),
             "WatchServiceRequest": intent_service_pb2.WatchServiceRequestRequest(service_request_id=requested),
@@ -183,8 +188,10 @@ def intent(request_id: str = "a-question", *, validate_only: bool = False) -> in
     return intent_service_pb2.SubmitIntentRequest(document=document, request_id=request_id, validate_only=validate_only)
 
 
-def reservation() -> contract_service_pb2.ReserveFlavourRequest:
-    request = contract_service_pb2.ReserveFlavourRequest(flavour_id="machine-1", request_id=str(uuid4()))
+def reservation(*, confirm: bool = False) -> contract_service_pb2.ReserveFlavourRequest:
+    request = contract_service_pb2.ReserveFlavourRequest(
+        flavour_id="machine-1", request_id=str(uuid4()), confirm=confirm
+    )
     request.partition.quantities.cpu_millicores = 500
     return request
 
@@ -230,7 +237,12 @@ def world(new_shared_node: NewNode, tmp_path_factory: pytest.TempPathFactory, au
     node.start()
     alice = authority.issue(ALICE)
     with channel(node.endpoint, authority.pem, alice) as owned:
-        _, answer, _ = ask(owned, "rear.v1.ContractService/ReserveFlavour", reservation())
+        made = [
+            contract_service_pb2.ReserveFlavourResponse.FromString(
+                ask(owned, "rear.v1.ContractService/ReserveFlavour", reservation(confirm=confirm))[1]
+            ).contract
+            for confirm in (False, True)
+        ]
     callers = {
         "no TLS": None,
         "no certificate": None,
@@ -249,9 +261,9 @@ def world(new_shared_node: NewNode, tmp_path_factory: pytest.TempPathFactory, au
         "an auditor": authority.issue(AUDITOR),
         "an administrator": authority.issue(ADMINISTRATOR),
     }
-    contract = contract_service_pb2.ReserveFlavourResponse.FromString(answer).contract
     requested = submitted(channel(node.endpoint, authority.pem, alice), "the-one")
-    return World(node, authority.pem, callers, contract, requested)
+    reserved, agreed = made
+    return World(node, authority.pem, callers, reserved, agreed, requested)
 
 
 def secure(node: NodeProcess, files: TlsFiles, policy: str = "") -> None:
@@ -264,7 +276,7 @@ def secure(node: NodeProcess, files: TlsFiles, policy: str = "") -> None:
 
 
 def test_the_table_has_every_rpc_that_the_node_serves(world: World) -> None:
-    assert {f"/{method}" for method in EXPECTED} == {method for method in REQUIRED if not method.startswith(NOT_SERVED)}
+    assert {f"/{method}" for method in EXPECTED} == set(REQUIRED)
     with world.channel("an auditor") as channel:
         request = reflection_pb2.ServerReflectionRequest(list_services="")
         _, answer, _ = ask(channel, "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", request)

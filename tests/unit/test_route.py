@@ -59,7 +59,7 @@ def test_calls_that_are_sent_on_together_all_go_there_at_once() -> None:
     assert route.endpoint == "b"
 
 
-@pytest.mark.parametrize("reason", ["OUTCOME_PENDING", "CLEARING_OVERDUE"])
+@pytest.mark.parametrize("reason", ["OUTCOME_PENDING", "CLEARING_OVERDUE", "FABRIC_NOT_READY"])
 def test_it_stays_where_the_request_is_in_hand(reason: str) -> None:
     route = Route(("a", "b"))
     assert not route.move(route.endpoint, failure(reason))

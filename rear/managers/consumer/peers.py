@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from rear.domain.candidate import Candidate
+from rear.domain.fabric import HeardOffer, ResourceRequest
 from rear.domain.selector import FlavourOrder, Selector
 from rear.domain.value import value
 from rear.domain.window import Instant
@@ -55,4 +56,14 @@ class Peers(Protocol):
         self, endpoint: str, provider_id: str, question: Question, asked_at: Instant, *, deadline: float
     ) -> Listing:
         """LIST_FLAVOURS, answered within `deadline` seconds. `asked_at` becomes what the candidates are heard at."""
+        ...
+
+
+class FabricPeers(Protocol):
+    """The same, for the resources of contracts."""
+
+    async def request_resources(
+        self, endpoint: str, provider_id: str, asked: ResourceRequest, *, deadline: float
+    ) -> HeardOffer:
+        """The resources of a contract, exactly as they were asked for (step 25)."""
         ...
