@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from rear.domain.allocation import Allocation, AllocationState, allocation_id
-from rear.domain.events import AllocationSide
+from rear.domain.allocation import Allocation, AllocationState
 from rear.domain.purchase import Purchase
 from rear.domain.service_request import ComponentRun, ServiceRequest
 from rear.domain.source import VirtualNodeSource
 from rear.domain.state import State
+from rear.domain.virtual_node import virtual_node_id
 
 
 class Archive(Protocol):
@@ -78,6 +78,6 @@ class Records:
     def virtual_nodes(self) -> Iterator[tuple[Purchase, Allocation]]:
         """The virtual nodes that are active."""
         for purchase in self._state.purchases.values():
-            allocation = self._state.allocations.get(allocation_id(purchase.id, AllocationSide.CONSUMER))
+            allocation = self._state.allocations.get(virtual_node_id(purchase.id))
             if allocation is not None and allocation.state is AllocationState.ACTIVE:
                 yield purchase, allocation

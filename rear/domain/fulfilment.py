@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
-from rear.domain.allocation import Allocation, AllocationState, allocation_id
+from rear.domain.allocation import Allocation, AllocationState
 from rear.domain.answers import HeardRefusal, ProviderAnswer
-from rear.domain.events import AllocationSide
 from rear.domain.intent import Component
 from rear.domain.lifecycle import ContractState
 from rear.domain.purchase import Purchase
 from rear.domain.service_request import Attempt, ComponentRun, RequestState, ServiceRequest
 from rear.domain.source import Elsewhere, LocalSource, VirtualNodeSource
 from rear.domain.value import value
+from rear.domain.virtual_node import virtual_node_id
 from rear.domain.window import FOREVER, MINUTE, SECOND, Duration, Instant, Window, after
 
 PATIENCE: Final = Duration(10 * SECOND)
@@ -227,7 +227,7 @@ class _Looking:
             return self._gone(attempt, copy.state.value, message, purchase)
         if self._run.ready:
             return Wait(None)
-        allocation = self._known.allocation(allocation_id(attempt.contract_id, AllocationSide.CONSUMER))
+        allocation = self._known.allocation(virtual_node_id(attempt.contract_id))
         if allocation is not None and allocation.state is AllocationState.FAILED:
             return self._lost("the fabric cannot carry the peering")
         if allocation is not None and allocation.state is AllocationState.ACTIVE and self._request.purchasing:
@@ -326,7 +326,7 @@ def _given_back(request: ServiceRequest, run: ComponentRun, known: Known, becaus
         purchase = known.purchase(attempt.contract_id)
         if not purchase.open:
             continue
-        virtual_node = allocation_id(attempt.contract_id, AllocationSide.CONSUMER)
+        virtual_node = virtual_node_id(attempt.contract_id)
         if known.shared(request.id, run.name, virtual_node):
             continue  # whoever uses it last cancels it
         if not purchase.cancelling:

@@ -8,9 +8,8 @@ from typing import Final
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from rear.domain.allocation import Allocation, allocation_id
+from rear.domain.allocation import Allocation
 from rear.domain.component_state import ComponentState, component_state
-from rear.domain.events import AllocationSide
 from rear.domain.fulfilment import NOTHING_FITS, RESOURCES_LOST, WINDOW_PASSED
 from rear.domain.purchase import Purchase
 from rear.domain.service_request import (
@@ -22,6 +21,7 @@ from rear.domain.service_request import (
     ServiceRequest,
 )
 from rear.domain.source import LocalSource, VirtualNodeSource
+from rear.domain.virtual_node import virtual_node_id
 from rear.v1 import service_request_pb2 as messages
 from rear.wire.contracts import CONTRACT_STATE_NUMBERS
 from rear.wire.intents import write_intent
@@ -103,7 +103,7 @@ def _write_component(
     attempt = run.attempts[-1] if run.attempts else None
     counts = run.attempt
     purchase = None if attempt is None else purchase_of(attempt.contract_id)
-    allocation = None if attempt is None else allocation_of(allocation_id(attempt.contract_id, AllocationSide.CONSUMER))
+    allocation = None if attempt is None else allocation_of(virtual_node_id(attempt.contract_id))
     message.name = run.name
     message.state = COMPONENT_STATE_NUMBERS[
         component_state(request, run, None if counts is None else purchase, allocation)
