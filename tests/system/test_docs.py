@@ -48,6 +48,7 @@ DOCUMENTS: Final = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT /
 WITH_COMMANDS: Final = ("README.md", "docs/operations.md", "docs/protocol.md", "docs/security.md")
 PUBLISHED_ENDPOINT: Final = "127.0.0.1:7400"
 PUBLISHED_OPS: Final = "127.0.0.1:7480"
+PUBLISHED_NEIGHBOUR: Final = "127.0.0.1:7404"
 WITHIN: Final = 100.0
 """Seconds for the commands of one document; they take some ten where nobody else wants the processor."""
 
@@ -55,7 +56,9 @@ PRELUDE: Final = """
 trap 'kill -KILL $(jobs -p) 2>/dev/null' EXIT
 ended() { [ "$1" = "$2" ] || { echo "line $3 ended with exit code $1, not $2" >&2; exit 99; }; }
 serves() {
-    for attempt in 1 2 3 4 5 6 7 8 9 10; do rear flavours list --limit 1 >/dev/null 2>&1 && return; done
+    for attempt in 1 2 3 4 5 6 7 8 9 10; do
+        rear flavours list --limit 1 ${2:+--endpoint $2} >/dev/null 2>&1 && return
+    done
     echo "line $1 started no node that serves" >&2
     exit 99
 }
@@ -121,7 +124,8 @@ def script(found: list[Command]) -> str:
     for command in found:
         steps.append(f"{command.text}\nended $? {command.exit_code} {command.line}")
         if command.text.endswith("&"):
-            steps.append(f"serves {command.line}")
+            listens = re.search(r"--listen (\S+)", command.text)
+            steps.append(f"serves {command.line} {listens[1] if listens else ''}")
     return "\n".join((PRELUDE, *steps))
 
 
@@ -158,7 +162,9 @@ def test_commands_end_as_the_document_says(document: str, tmp_path: Path) -> Non
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "REAR_ENDPOINT": endpoint,
     }
-    text = script(found).replace(PUBLISHED_ENDPOINT, endpoint).replace(PUBLISHED_OPS, f"127.0.0.1:{fixed_port()}")
+    text = script(found).replace(PUBLISHED_ENDPOINT, endpoint)
+    for published in (PUBLISHED_OPS, PUBLISHED_NEIGHBOUR):
+        text = text.replace(published, f"127.0.0.1:{fixed_port()}")
     done = run(text, tmp_path, environment)
     assert done.returncode == 0, done.stdout
 
