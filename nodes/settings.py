@@ -9,6 +9,7 @@ from rear.domain.reservation import Promises
 from rear.ledger.external import NatsServers
 from rear.ledger.scrub import Pace
 from rear.managers.consumer.neighbours import Neighbour
+from rear.managers.consumer.rear import SearchSettings
 from rear.rpc.announcing import Multicast
 from rear.rpc.security import SecuritySettings
 
@@ -33,6 +34,8 @@ class NodeSettings:
     scrub: Pace = field(default_factory=Pace)
     neighbours: tuple[Neighbour, ...] = ()
     """The nodes of the domain that it was told of."""
+    search: SearchSettings = field(default_factory=SearchSettings)
+    """How the neighbours are asked."""
     announce: Multicast | None = None
     """Where it announces itself, and hears of others; None: nowhere."""
 

@@ -13,6 +13,7 @@ from nodes.fabric.fabric import VirtualFabric
 from nodes.intent_service import IntentServicer, RequestOperations
 from nodes.purchasing import Purchasing
 from nodes.request_news import RequestNews
+from nodes.searching import CANDIDATES, Searching
 from nodes.service_handler import ServiceHandler
 from nodes.settings import NodeSettings
 from rear.domain.refusals import TryAgain
@@ -68,7 +69,7 @@ SERVICES: Final = (
 )
 """What a node serves."""
 
-CONDITIONS: Final = ("writer", "tables", "timers", "purchases", "fabric", "scrub")
+CONDITIONS: Final = ("writer", "tables", "timers", "purchases", "fabric", "scrub", CANDIDATES)
 
 
 class Tenure:
@@ -86,6 +87,7 @@ class Tenure:
         self.writer = writer
         self.neighbours = neighbours
         self.ratings = RatingBook(tables.ratings())
+        self.searching = Searching(settings, store, neighbours, self.ratings, writer)
         self.feed = TablesFeed(tables, writer.state, self._written)
         self.provider = Provider(settings.provider_id, settings.promises, writer, self.feed, Timers(tables.due()))
         self.timekeeper = Timekeeper(self.provider)
@@ -114,6 +116,7 @@ class Tenure:
         self._stack.push_async_callback(self.feed.close)
         self.writer.start()
         self._stack.push_async_callback(self.writer.close)
+        self._stack.push_async_callback(self.searching.close)
         if self._settings.servers is not None:
             heart = Heart(self._store.connection, self._settings.name, self._beat)
             ears = Ears(self._store.connection, self._settings.name, self._hear)
@@ -171,6 +174,7 @@ class Tenure:
         """Begins in the background to read the ledger again, which tells what it finds, and what may be asked for."""
         self._warming.start()
         self._stack.push_async_callback(self._warming.stop)
+        self.searching.start(readiness)
         path = StateDirectory(self._settings.state).scrub
         log_id, writer = self.writer.state.service.log_id, self.writer
         scrub = Scrub(self._store.stream, path, log_id, lambda: writer.tip[0], pace=self._settings.scrub)

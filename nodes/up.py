@@ -18,6 +18,7 @@ from nodes.nats_options import nats_options
 from nodes.neighbour_options import neighbour_options
 from nodes.pool_spec import PoolSpec
 from nodes.scrub_options import scrub_options
+from nodes.search_options import search_options
 from nodes.server import Node
 from nodes.settings import NodeSettings
 from nodes.tenure import Tenure
@@ -36,6 +37,7 @@ from rear.ledger.landing import SteppedDown
 from rear.ledger.scrub import Pace
 from rear.ledger.store import SERVICE_NAME
 from rear.managers.consumer.neighbours import Neighbour
+from rear.managers.consumer.rear import SearchSettings
 from rear.operations.options import view_options
 from rear.operations.watching import CannotWatch, View, watched
 from rear.process import run
@@ -93,6 +95,7 @@ class Replaced(click.ClickException):
     "--standby", is_flag=True, help="Wait until the ledger's writer is gone, then take over; and wait again after that."
 )
 @click.option("--take-over", is_flag=True, help="Become the ledger's writer at once, also where another one lives.")
+@search_options
 @scrub_options
 @click.option("--ready-file", type=click.Path(path_type=Path, dir_okay=False), hidden=True)
 @click.option(
@@ -119,6 +122,7 @@ def role(
     servers: NatsServers | None,
     neighbours: tuple[Neighbour, ...],
     announce: Multicast | None,
+    search: SearchSettings,
     standby: bool,
     take_over: bool,
     view: View,
@@ -148,6 +152,7 @@ def role(
         scrub=Pace(scrub_rate, scrub_every),
         neighbours=neighbours,
         announce=announce,
+        search=search,
     )
     try:
         run(_serve(settings, pools, ready_file, view))

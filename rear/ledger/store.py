@@ -130,6 +130,11 @@ class StateDirectory:
         """The tables' file, which may be deleted."""
         return self.path / "tables.sqlite"
 
+    @property
+    def candidates(self) -> Path:
+        """The file of the table of peering candidates, which follows another stream; it may be deleted too."""
+        return self.path / "candidates.sqlite"
+
 
 def _write_durably(path: Path, text: str) -> None:
     partial = path.with_suffix(".partial")

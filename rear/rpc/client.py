@@ -86,6 +86,12 @@ class Client:
         """The endpoint that is asked next."""
         return self._route.endpoint
 
+    @property
+    def proved(self) -> str:
+        """Who the service that is asked next has proved to be; empty where nobody was expected, or not asked yet."""
+        link = self._line().link
+        return "" if link is None else link.proved
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -53,6 +53,8 @@ class Link:
         self._opened_with: Material | None = None
         self._pinned = b""
         self._looked = expected is None
+        self.proved = ""
+        """Who the service has proved to be, where somebody was expected."""
         self._channel: grpc.aio.Channel | None = None
         self._callables: dict[tuple[str, str], Any] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -117,7 +119,8 @@ class Link:
             if material is self._opened_with and pinned == self._pinned:
                 self._looked = True
                 return
-            options.append(("grpc.ssl_target_name_override", _check(certificate, self._expected, self.endpoint)))
+            self.proved, name = _check(certificate, self._expected, self.endpoint)
+            options.append(("grpc.ssl_target_name_override", name))
             roots = self._pinned = pinned
         elif material is self._opened_with:
             return
@@ -167,8 +170,8 @@ async def _certificate_of(endpoint: str, files: TlsFiles) -> x509.Certificate:
         raise _wrong(f"the certificate of {endpoint} cannot be read: {error}") from None
 
 
-def _check(certificate: x509.Certificate, expected: str, endpoint: str) -> str:
-    """A name that the certificate bears, for gRPC to compare with. Raises WrongService."""
+def _check(certificate: x509.Certificate, expected: str, endpoint: str) -> tuple[str, str]:
+    """Whose certificate it is, and a name that it bears, for gRPC to compare with. Raises WrongService."""
     try:
         found = sole_identity(uri_sans(certificate))
     except (NoIdentity, TlsError) as error:
@@ -178,4 +181,4 @@ def _check(certificate: x509.Certificate, expected: str, endpoint: str) -> str:
     names = host_sans(certificate)
     if not names:
         raise _wrong(f"the certificate of {found} names no host, and gRPC wants one: issue it with --dns or --ip")
-    return names[0]
+    return found, names[0]

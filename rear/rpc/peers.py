@@ -16,6 +16,7 @@ from rear.managers.consumer.peers import Listing, Question, Unanswered
 from rear.rpc.client import Client
 from rear.rpc.heard import UNTRUE, WRONG_SERVICE, in_domain
 from rear.rpc.refused import CallFailed, UntrueAnswer
+from rear.rpc.spiffe import anybody_of
 from rear.rpc.tls_files import TlsError, TlsFiles
 from rear.v1 import discovery_service_pb2, flavour_pb2
 from rear.wire.fabric import offer_from, request_to_proto
@@ -29,9 +30,12 @@ PATIENCE: Final = 0.3
 class RpcPeers:
     """`Peers` over gRPC: one client for each endpoint and provider. `close` ends them all."""
 
-    def __init__(self, tls: TlsFiles | None = None) -> None:
-        """`tls` is what the node itself is known by."""
+    def __init__(self, tls: TlsFiles | None, domain: str) -> None:
+        """`tls` is what the node itself is known by. With it a peer must prove to be who it should be: where that is
+        not known, somebody of `domain`.
+        """
         self._tls = tls
+        self._anybody = anybody_of(domain)
         self._clients: dict[tuple[str, str], Client] = {}
 
     async def close(self) -> None:
@@ -48,9 +52,10 @@ class RpcPeers:
         )
         write_selector(request.selector, question.selector)
         with understood(endpoint, deadline):
+            client = self.client(endpoint, provider_id)
             async with asyncio.timeout(deadline):
-                response = await self.client(endpoint, provider_id).list_flavours(request)
-        return _listing(response, endpoint, provider_id, question, asked_at)
+                response = await client.list_flavours(request)
+        return _listing(response, endpoint, provider_id or client.proved, question, asked_at)
 
     async def request_resources(
         self, endpoint: str, provider_id: str, asked: ResourceRequest, *, deadline: float
@@ -74,7 +79,10 @@ class RpcPeers:
         found = self._clients.get(key)
         if found is None:
             found = self._clients[key] = Client(
-                endpoint, patience=PATIENCE, tls=self._tls, provider_id=provider_id or None
+                endpoint,
+                patience=PATIENCE,
+                tls=self._tls,
+                provider_id=None if self._tls is None else provider_id or self._anybody,
             )
         return found
 

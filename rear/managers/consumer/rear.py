@@ -16,7 +16,7 @@ from rear.domain.value import value
 from rear.domain.window import SECOND, Duration, Instant
 from rear.ledger.sources import Clock
 from rear.managers.consumer.candidates import PeeringCandidates
-from rear.managers.consumer.discovery import DiscoveryManager, Heard
+from rear.managers.consumer.discovery import DEADLINE, DiscoveryManager, Heard
 from rear.managers.consumer.peers import Question
 
 FRESH: Final = Duration(10 * SECOND)
@@ -24,6 +24,17 @@ FRESH: Final = Duration(10 * SECOND)
 
 SILENT_FOR: Final = Duration(2 * SECOND)
 """For so long a neighbour that did not answer is not asked again."""
+
+
+@value
+class SearchSettings:
+    """How neighbours are asked: `deadline` in seconds for each, `fresh` is how old a candidate may be that is used
+    without asking.
+    """
+
+    deadline: float = DEADLINE
+    fresh: Duration = FRESH
+
 
 LIMIT: Final = 20
 """Flavours that each provider is asked for, besides those that are excluded."""

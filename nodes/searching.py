@@ -1,0 +1,45 @@
+"""What a node needs to find resources elsewhere, put together: peers, candidates, Discovery and REAR Manager."""
+
+from __future__ import annotations
+
+from nodes.settings import NodeSettings
+from rear.domain.ranking import Ratings
+from rear.ledger.offers import OffersStream
+from rear.ledger.sources import Clock
+from rear.ledger.store import StateDirectory, Store
+from rear.managers.consumer.candidates import PeeringCandidates
+from rear.managers.consumer.discovery import DiscoveryManager, Known
+from rear.managers.consumer.rear import ConsumerRear
+from rear.projections.candidates import CandidatesTable
+from rear.readiness import Readiness
+from rear.rpc.peers import RpcPeers
+
+CANDIDATES = "candidates"
+"""The condition that readiness warns of."""
+
+
+class Searching:
+    """The consumer's side of discovery while a process is its ledger's writer."""
+
+    def __init__(self, settings: NodeSettings, store: Store, neighbours: Known, ratings: Ratings, clock: Clock) -> None:
+        """`clock` is the ledger's, which never goes back."""
+        own_id, security = settings.provider_id, settings.security
+        directory = StateDirectory(settings.state)
+        self.peers = RpcPeers(None if security is None else security.tls, settings.domain)
+        stream = OffersStream(store.connection, settings.name, replicas=store.server.replicas, admit=store.server.admit)
+        self.candidates = PeeringCandidates(own_id, stream, lambda: CandidatesTable(directory.candidates))
+        discovery = DiscoveryManager(
+            own_id, neighbours, self.peers, self.candidates, clock, deadline=settings.search.deadline
+        )
+        self.rear = ConsumerRear(self.candidates, discovery, ratings, clock, fresh=settings.search.fresh)
+
+    def start(self, readiness: Readiness) -> None:
+        """Begins to load what is known of others, and says when it cannot be kept."""
+        readiness.warn(CANDIDATES, lambda: self.candidates.trouble)
+        readiness.tell(CANDIDATES, lambda: len(self.candidates))
+        self.candidates.start()
+
+    async def close(self) -> None:
+        """Ends what is under way."""
+        await self.candidates.stop()
+        await self.peers.close()
