@@ -86,8 +86,16 @@ class OffersStream(EventStream):
         return OffersStanding(info["created"], int(info["state"]["last_seq"]))
 
     async def all(self) -> AsyncIterator[list[Stored]]:
-        """What is there, oldest first, in pages."""
-        async for page in self.pages(1, subject=f"{self._below}.>"):
+        """What is there, oldest first, in pages. What goes meanwhile may be missing: nothing here has to stay."""
+        following, every = 1, f"{self._below}.>"
+        while True:
+            page = await self._page({"seq": following, "batch": MAX_BATCH, "next_by_subj": every})
+            if not page:  # only the leader knows that there is no more
+                found = await self.next_of(every, following)
+                if found is None:
+                    return
+                page = [found]
+            following = page[-1].sequence + 1
             yield page
 
     async def put(self, news: Sequence[News]) -> list[int]:

@@ -266,14 +266,6 @@ def test_a_refusal_comes_back_as_what_it_was(refusal: refusals.Refusal) -> None:
         assert back.counter_offer == refusal.counter_offer
 
 
-def test_every_refusal_that_a_service_gives_is_known_on_its_way_back() -> None:
-    def below(kind: type[refusals.Refusal]) -> set[type[refusals.Refusal]]:
-        return {kind}.union(*(below(each) for each in kind.__subclasses__()))
-
-    not_a_no = below(refusals.TryAgain) | {refusals.Refusal, refusals.RefusedElsewhere}
-    assert below(refusals.Refusal) - not_a_no <= {type(refusal) for refusal in REFUSALS}
-
-
 def test_a_peer_that_is_not_ready_has_not_refused() -> None:
     back = in_domain(arrived(refusals.NotReady("starting", SECOND)))
 
