@@ -87,7 +87,6 @@ class Tenure:
         self.writer = writer
         self.neighbours = neighbours
         self.ratings = RatingBook(tables.ratings())
-        self.searching = Searching(settings, store, neighbours, self.ratings, writer)
         self.feed = TablesFeed(tables, writer.state, self._written)
         self.provider = Provider(settings.provider_id, settings.promises, writer, self.feed, Timers(tables.due()))
         self.timekeeper = Timekeeper(self.provider)
@@ -103,7 +102,8 @@ class Tenure:
         self._began = asyncio.get_running_loop().time()
         self._challenged: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
-        self.peers = RpcPeers(None if settings.security is None else settings.security.tls)
+        self.peers = RpcPeers(None if settings.security is None else settings.security.tls, settings.domain)
+        self.searching = Searching(settings, store, neighbours, self.ratings, self.peers, writer)
         self.purchasing = Purchasing(writer, self.feed, self.peers)
         self.fabric = VirtualFabric(StateDirectory(settings.state).fabric_key, endpoint, writer, tables, self.peers)
         writer.listeners += [self.provider, self.feed, self.ratings, self._signal, self._watches]
