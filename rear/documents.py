@@ -62,9 +62,14 @@ def read_text(path: Path, most_bytes: int) -> str:
             content = file.read(most_bytes + 1)
     except OSError as error:
         raise DocumentError(path, 0, "", f"cannot be read: {error.strerror or type(error).__name__}") from error
+    return decoded(path, content, most_bytes)
+
+
+def decoded(path: Path, content: bytes, most_bytes: int) -> str:
+    """The text of what was read of a file, of which up to one byte more than is allowed. Raises `DocumentError`."""
     if len(content) > most_bytes:
         most = f"{most_bytes // 1024**2} MiB" if most_bytes >= 1024**2 else f"{most_bytes // 1024} KiB"
-        raise DocumentError(path, 0, "", f"is larger than {most}; split it")
+        raise DocumentError(path, 0, "", f"is larger than {most}; write less")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

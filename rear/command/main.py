@@ -46,6 +46,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "purchase": LazyCommand("rear.command.contracts:purchase", "Buy what was reserved."),
     "cancel": LazyCommand("rear.command.contracts:cancel", "End a contract."),
     "contracts": LazyCommand("rear.command.contracts:contracts", "The contracts that you hold with a provider."),
+    "intent": LazyCommand("rear.command.intents:intent", "Hand in what you want to have running, and follow it."),
     "events": LazyCommand("rear.command.events:events", "Read a service's ledger."),
     "tables": LazyCommand("rear.command.tables:tables", "Look at a service's tables, digest and rebuild them."),
     "pki": LazyCommand("rear.command.pki:pki", "Certificates for development."),

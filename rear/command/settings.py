@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from rear.rpc.client import Client
+    from rear.rpc.intents_client import IntentsClient
     from rear.rpc.tls_files import TlsFiles
 
 DEFAULT_ENDPOINT: Final = "127.0.0.1:7400"
@@ -20,6 +21,7 @@ DEFAULT_PATIENCE: Final = 2.0
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Result = TypeVar("Result")
+AnyClient = TypeVar("AnyClient", bound="Client")
 
 
 @dataclass(slots=True)
@@ -36,8 +38,18 @@ class Settings:
 
     def client(self, *, patience: float = DEFAULT_PATIENCE) -> Client:
         """A client of the endpoint; make it where an event loop runs."""
-        from rear.command.logs import configure
         from rear.rpc.client import Client
+
+        return self._made(Client, patience)
+
+    def intents_client(self) -> IntentsClient:
+        """The same for intents."""
+        from rear.rpc.intents_client import IntentsClient
+
+        return self._made(IntentsClient, DEFAULT_PATIENCE)
+
+    def _made(self, kind: type[AnyClient], patience: float) -> AnyClient:
+        from rear.command.logs import configure
         from rear.rpc.tls_files import TlsError
 
         tls = self.tls()
@@ -47,7 +59,7 @@ class Settings:
             # What a change of the files leads to is said on stderr: stdout is for answers.
             configure("auto", "WARNING")
         try:
-            return Client(
+            return kind(
                 self.endpoint,
                 timeout=self.timeout,
                 patience=patience,
