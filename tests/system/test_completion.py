@@ -34,6 +34,8 @@ def test_subcommands_are_offered() -> None:
     [
         (("rear", "--j"), "--json"),
         (("rear", "ledger", "v"), "verify"),
+        (("rear", "intent", "sub"), "submit"),
+        (("rear", "intent", "list", "--state", "re"), "ready"),
         (("rear", "reserve", "--c"), "--cpu"),
         (("rear", "up", "--op"), "--ops"),
         (("rear", "up", "--log-format", "j"), "json"),
