@@ -145,7 +145,6 @@ class Tenure:
         self.timekeeper.start()
         self.purchasing.start()
         await self.fabric.start()
-        self._stack.push_async_callback(self.fabric.stop)
 
     async def lost(self) -> SteppedDown:
         """Waits until another process has become the writer, and tells which."""
@@ -161,7 +160,7 @@ class Tenure:
         self._signal.wake()
         self._watches.wake()
         self.requests.news.wake()
-        await asyncio.gather(self.timekeeper.stop(), self.purchasing.stop())
+        await asyncio.gather(self.timekeeper.stop(), self.purchasing.stop(), self.fabric.stop())
 
     async def close(self) -> None:
         """Finishes what is under way, and ends."""

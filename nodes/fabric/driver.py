@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from rear.domain.fabric import Grant, HeardOffer, Slice
@@ -10,10 +11,13 @@ from rear.domain.value import value
 
 @value
 class Standing:
-    """What a fabric carries, as it knows by itself, by ids: contracts granted, contracts attached, peers connected."""
+    """What a fabric carries, as it knows by itself, by ids.
+
+    The contracts that are granted here, the peers of those that are attached, and the peers that are connected.
+    """
 
     granted: frozenset[str]
-    attached: frozenset[str]
+    attached: Mapping[str, str]
     connected: frozenset[str]
 
 

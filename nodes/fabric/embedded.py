@@ -29,7 +29,7 @@ class EmbeddedFabric:
         self._secret = secret
         self._endpoint = endpoint
         self._granted: set[str] = set()
-        self._attached: set[str] = set()
+        self._attached: dict[str, str] = {}
         self._connected: set[str] = set()
 
     @property
@@ -39,7 +39,7 @@ class EmbeddedFabric:
 
     async def standing(self) -> Standing:
         """What this process carries: nothing of it outlives the process."""
-        return Standing(frozenset(self._granted), frozenset(self._attached), frozenset(self._connected))
+        return Standing(frozenset(self._granted), dict(self._attached), frozenset(self._connected))
 
     async def grant(self, asked: Slice) -> Grant:
         """The node's own endpoint, and the credential of that contract."""
@@ -64,12 +64,12 @@ class EmbeddedFabric:
             raise FabricRefuses(f"the offer is of {heard.contract.provider_id}, and not of {wanted.peer_id}")
         if len(heard.offer.grant.credential) != CREDENTIAL_BYTES:
             raise FabricRefuses(f"{wanted.peer_id} offers a credential that is none of the embedded fabric")
-        self._attached.add(wanted.contract_id)
+        self._attached[wanted.contract_id] = wanted.peer_id
         return heard.endpoint
 
     async def detach(self, contract_id: str) -> None:
         """Nothing is kept that would have to go."""
-        self._attached.discard(contract_id)
+        self._attached.pop(contract_id, None)
 
     async def disconnect(self, peer_id: str) -> None:
         """Nothing is kept that would have to go."""

@@ -9,8 +9,9 @@ from nodes.fabric.embedded import EmbeddedFabric
 from nodes.fabric.granting import Granting
 from nodes.fabric.key import load_key
 from nodes.fabric.manager import VirtualFabricManager
-from rear.domain import allocation as allocations
 from rear.domain.events import AllocationSide
+from rear.domain.state import State
+from rear.domain.virtual_node import virtual_node_id
 from rear.ledger.commit import Committed
 from rear.ledger.writer import Writer
 from rear.managers.consumer.peers import FabricPeers
@@ -42,20 +43,19 @@ class VirtualFabric:
         """Brings the fabric to what the state says, from now on."""
         standing = await self._driver.standing()
         self.granting.start(standing.granted, self._tables.peered(AllocationSide.PROVIDER))
-        self.manager.start(standing, self._bought())
+        self.manager.start(standing, bought(self._writer.state))
 
     async def stop(self) -> None:
         """Leaves everything as it stands."""
         await self.manager.stop()
         await self.granting.stop()
 
-    def _bought(self) -> dict[str, str | None]:
-        """The contracts with an allocation here, and the peers of those that are peered."""
-        state = self._writer.state
-        keys = {key: allocations.allocation_id(key, AllocationSide.CONSUMER) for key in state.purchases}
-        found = {key: state.allocations.get(allocation_id) for key, allocation_id in keys.items()}
-        return {
-            key: None if stands.peered is None else stands.peered.peer_id
-            for key, stands in found.items()
-            if stands is not None
-        }
+
+def bought(state: State) -> dict[str, str | None]:
+    """The contracts with an allocation here, and the peers of those that are peered."""
+    found = {key: state.allocations.get(virtual_node_id(key)) for key in state.purchases}
+    return {
+        key: None if stands.peered is None else stands.peered.peer_id
+        for key, stands in found.items()
+        if stands is not None
+    }

@@ -19,7 +19,6 @@ from rear.domain import peering
 from rear.domain.allocation import CARRIED_STATES, Allocation
 from rear.domain.events import AllocationSide, Cause
 from rear.domain.fabric import FabricRefuses, FabricUnavailable, HeardOffer, request_for, slice_of
-from rear.domain.lifecycle import ContractState
 from rear.domain.purchase import Purchase
 from rear.domain.refusals import (
     ContractNotFound,
@@ -27,9 +26,10 @@ from rear.domain.refusals import (
     NotServed,
     PermissionDenied,
     Refusal,
+    RefusedElsewhere,
     TryAgain,
-    WrongProvider,
 )
+from rear.domain.virtual_node import virtual_node_id
 from rear.domain.window import SECOND, Instant
 from rear.ledger.commit import Committed, Decision
 from rear.ledger.writer import Writer
@@ -43,9 +43,7 @@ DEADLINE: Final = 5.0
 AT_ONCE: Final = 8
 """Questions to one provider side by side."""
 
-AGREED: Final = frozenset({ContractState.CONFIRMED, ContractState.ACTIVE})
-
-FOR_GOOD: Final = (ContractNotFound, InvalidField, NotServed, PermissionDenied, WrongProvider)
+FOR_GOOD: Final = (ContractNotFound, InvalidField, NotServed, PermissionDenied)
 """Refusals that asking again will not change. One of a contract's state is none: the copy here is behind."""
 
 
@@ -81,7 +79,7 @@ class VirtualFabricManager:
 
         `here` has the peers of those that are peered.
         """
-        self._attached |= {contract_id: here.get(contract_id) or "" for contract_id in standing.attached}
+        self._attached |= standing.attached
         self._carried |= {contract_id: peer_id for contract_id, peer_id in here.items() if peer_id}
         for contract_id in {*standing.attached, *here}:
             self._peerings.wake(contract_id)
@@ -113,7 +111,7 @@ class VirtualFabricManager:
         try:
             if stands is None or stands.state not in CARRIED_STATES:
                 await self._let_go(contract_id)
-            elif purchase is not None and _agreed(purchase) and not self._done(stands):
+            elif purchase is not None and peering.to_be_peered(purchase) and not self._done(stands):
                 with tracing.span("peer a virtual node", contract=contract_id):
                     await self._peer(stands, purchase)
         except (Unanswered, FabricUnavailable) as error:
@@ -121,7 +119,7 @@ class VirtualFabricManager:
         except TryAgain as error:
             return self._again(contract_id, error, error.retry_after / SECOND)
         except (Refusal, FabricRefuses) as error:
-            if not isinstance(error, (FabricRefuses, *FOR_GOOD)):
+            if not _for_good(error):
                 return self._again(contract_id, error)
             log.error("a contract cannot be peered", contract=contract_id, because=str(error))
             await self._writer.submit(partial(self._failed, contract_id, str(error)))
@@ -173,8 +171,7 @@ class VirtualFabricManager:
 
     def _look(self, contract_id: str) -> tuple[Allocation | None, Purchase | None]:
         state = self._writer.state
-        key = allocations.allocation_id(contract_id, AllocationSide.CONSUMER)
-        return state.allocations.get(key), state.purchases.get(contract_id)
+        return state.allocations.get(virtual_node_id(contract_id)), state.purchases.get(contract_id)
 
     async def _let_go(self, contract_id: str) -> None:
         peer_id = self._attached.get(contract_id)
@@ -202,6 +199,8 @@ class VirtualFabricManager:
         return None
 
 
-def _agreed(purchase: Purchase) -> bool:
-    """Whether there is something to be asked for: a contract that is bought, and not to be given back."""
-    return purchase.state in AGREED and not purchase.cancelling
+def _for_good(error: Refusal | FabricRefuses) -> bool:
+    """Whether asking again will not help; so it is with a provider that has no such service."""
+    if isinstance(error, RefusedElsewhere):
+        return error.metadata.get("code") == "UNIMPLEMENTED"
+    return isinstance(error, (FabricRefuses, *FOR_GOOD))
