@@ -42,7 +42,7 @@ def node(new_node: NewNode) -> NodeProcess:
 
 @pytest.fixture
 async def peers() -> AsyncIterator[RpcPeers]:
-    peers = RpcPeers()
+    peers = RpcPeers(None, "system.test")
     yield peers
     await peers.close()
 
