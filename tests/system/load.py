@@ -1,4 +1,4 @@
-"""Buyers who reserve, purchase and cancel without pause, repeat themselves, and remember every answer."""
+"""Buyers who reserve, purchase and end contracts without pause, repeat themselves, and remember every answer."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ from rear.v1.contract_service_pb2 import (
     PurchaseFlavourResponse,
     ReserveFlavourRequest,
     ReserveFlavourResponse,
+    RevokeContractRequest,
+    RevokeContractResponse,
 )
 from rear.v1.discovery_service_pb2 import ListFlavoursRequest
 from tests.checker import Call, RecordingClient, check
-from tests.system.asking import cancel, get, in_seconds, purchase, reserve
+from tests.system.asking import cancel, get, in_seconds, purchase, reserve, revoke
 from tests.system.evidence import Ledger
 
 EXPECTED_REFUSALS: Final = {"CAPACITY_EXCEEDED", "TTP_PASSED", "REVISION_MISMATCH", "WRONG_STATE"}
 PATIENCE: Final = 180.0
 """Seconds that a buyer repeats a request for which there is no answer."""
 
-Request = ReserveFlavourRequest | PurchaseFlavourRequest | CancelContractRequest
-Response = ReserveFlavourResponse | PurchaseFlavourResponse | CancelContractResponse
+Ending = CancelContractRequest | RevokeContractRequest
+Request = ReserveFlavourRequest | PurchaseFlavourRequest | Ending
+Response = ReserveFlavourResponse | PurchaseFlavourResponse | CancelContractResponse | RevokeContractResponse
 Answer = TypeVar("Answer", bound=Response)
 
 
@@ -61,7 +64,7 @@ class History:
         for request, answer in self.granted:
             found = final[answer.contract_id]
             assert found.revision >= answer.revision, f"answered {answer}, but it is {found}"
-            if isinstance(request, CancelContractRequest):
+            if isinstance(request, Ending):
                 assert found.state == answer.state, f"ended as {answer}, but it is {found}"
 
 
@@ -95,7 +98,7 @@ class Buyer:
             if (bought := await self._purchase(contract)) is not None:
                 self._held[self._held.index(contract)] = bought
         elif self._held and (choice < 0.6 or len(self._held) > 4):
-            await self._cancel(self._held.pop(self._random.randrange(len(self._held))))
+            await self._end(self._held.pop(self._random.randrange(len(self._held))))
         elif (reserved := await self._reserve()) is not None:
             self._held.append(reserved)
 
@@ -131,8 +134,12 @@ class Buyer:
         response = await self._ask(Client.purchase_flavour, purchase(contract, request_id=self._new_id()))
         return None if response is None else response.contract
 
-    async def _cancel(self, contract: Contract) -> None:
-        await self._ask(Client.cancel_contract, cancel(contract, request_id=self._new_id()))
+    async def _end(self, contract: Contract) -> None:
+        """As its buyer or, being the same principal, as its seller."""
+        if self._random.random() < 0.7:
+            await self._ask(Client.cancel_contract, cancel(contract, request_id=self._new_id()))
+        else:
+            await self._ask(Client.revoke_contract, revoke(contract, request_id=self._new_id()))
 
     async def _ask(
         self, verb: Callable[[Client, Request], Awaitable[Answer]] | Callable[..., Awaitable[Answer]], request: Request

@@ -53,7 +53,7 @@ async def test_a_watcher_outlives_kills_and_misses_nothing(node: NodeProcess) ->
             await asyncio.sleep(0.5)  # it falls due while nobody is there
             await node.restart()
             await has_state(client, expires, EXPIRED)
-        await watcher.agrees((await agreeing(client))[1])
+        await watcher.agrees(client)
         assert watcher.heard[watch_pb2.WATCH_KIND_RESUMED] >= 1
         assert watcher.heard[watch_pb2.WATCH_KIND_BEGUN] == 1
         assert watcher.heard[watch_pb2.WATCH_KIND_RESET] == 0
@@ -151,7 +151,7 @@ async def test_a_cancel_and_a_revocation_that_cross_come_to_one_end(node: NodePr
 
         ended = await asyncio.gather(*(crossing(number) for number in range(60)))
         ledger, listed = await agreeing(buyer)
-        await watcher.agrees(listed)
+        await watcher.agrees(buyer)
     final = {contract.contract_id: contract for contract in listed}
     assert all(told == (final[told[0].contract_id],) * 2 for told in ended)
     states = {contract.state for contract in final.values()}

@@ -25,6 +25,7 @@ from tests.system.evidence import Ledger, agreeing, digests
 from tests.system.fixtures import NewNode
 from tests.system.load import History, buyers
 from tests.system.node_process import NodeProcess, fixed_port, pool
+from tests.system.watcher import watching
 from tests.waiting import eventually, freeze
 
 BUYERS: Final = 32
@@ -107,18 +108,21 @@ async def test_take_overs_under_load_lose_nothing_and_double_nothing(
 ) -> None:
     chance = random.Random(seed)
     writer, standby = pair
-    async with buyers(BUYERS, seed, f"{writer.endpoint},{standby.endpoint}", FLAVOURS, timeout=ATTEMPT) as history:
-        for _ in range(ROUNDS):
+    either = f"{writer.endpoint},{standby.endpoint}"
+    async with watching(either) as watcher:
+        async with buyers(BUYERS, seed, either, FLAVOURS, timeout=ATTEMPT) as history:
+            for _ in range(ROUNDS):
+                await answers_more(history)
+                await asyncio.sleep(chance.uniform(0, 0.2))
+                await strike(writer)
+                await serves(standby)
+                await answers_more(history)
+                await back(writer)
+                writer, standby = standby, writer
             await answers_more(history)
-            await asyncio.sleep(chance.uniform(0, 0.2))
-            await strike(writer)
-            await serves(standby)
-            await answers_more(history)
-            await back(writer)
-            writer, standby = standby, writer
-        await answers_more(history)
-    async with Client(writer.endpoint, patience=20) as client:
-        ledger, listed = await agreeing(client)
+        async with Client(writer.endpoint, patience=20) as client:
+            await watcher.agrees(client, 40)
+            ledger, listed = await agreeing(client)
     print(f"{len(history.granted)} granted, {history.refused}, {history.repeated} repeated, {history.cut} cut")
     history.check(ledger, listed)
     ledger.check()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
 from rear.rpc.client import Client
 from rear.v1 import watch_pb2
-from rear.v1.contract_pb2 import Contract, ContractState
+from rear.v1.contract_pb2 import ContractState
 from rear.v1.contract_service_pb2 import WatchContractsRequest
 from tests.checker.lives import LIVE
+from tests.system.evidence import list_all
 from tests.waiting import eventually
 
 GONE: Final = ContractState.CONTRACT_STATE_UNSPECIFIED
@@ -47,15 +49,17 @@ class Watcher:
                     self.copies |= {key: (self.copies[key][0], GONE) for key in self._unsure}
                     self._unsure = set()
 
-    async def agrees(self, listed: Iterable[Contract], within: float = 15.0) -> None:
-        """Waits until its copies are what the seller says."""
-        final = {one.contract_id: (one.revision, one.state) for one in listed}
-        try:
-            await eventually(lambda: self.copies == final, within)
-        except AssertionError:
+    async def agrees(self, client: Client, within: float = 15.0) -> None:
+        """Waits until its copies are what the seller lists. Time may move contracts on, so both are looked at again."""
+        deadline = time.monotonic() + within
+        while True:
+            final = {one.contract_id: (one.revision, one.state) for one in await list_all(client)}
+            if self.copies == final:
+                return
             wrong = [f"{key}: {one}, not {final.get(key)}" for key, one in self.copies.items() if one != final.get(key)]
             unknown = final.keys() - self.copies.keys()
-            raise AssertionError(f"copies are wrong: {wrong}; there are none of {unknown}") from None
+            assert time.monotonic() < deadline, f"copies are wrong: {wrong}; there are none of {unknown}"
+            await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
