@@ -48,6 +48,10 @@ def parts(rounds: int, nats_rounds: int, seed: int) -> dict[str, Part]:
             ("tests/system/test_takeover.py", "tests/system/test_cluster.py"),
             {"REAR_ROUNDS": str(rounds), "REAR_SEED": str(seed)},
         ),
+        "links": Part(
+            ("tests/integration/test_links.py", "tests/system/test_links.py"),
+            {"REAR_LINK_ROUNDS": str(5 * rounds), "REAR_SEED": str(seed)},
+        ),
         "machines": Part(
             ("tests/integration/test_state_machine.py", "tests/unit", f"--hypothesis-seed={seed}"),
             {"HYPOTHESIS_PROFILE": "deep"},
