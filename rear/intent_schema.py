@@ -17,13 +17,20 @@ from rear.yaml_tree import Value
 SCHEMA: Final = Path(__file__).parent / "intent.schema.json"
 """The schema, draft 2020-12; `docs/intent.schema.json` is the same file."""
 
+UNKNOWN_KEY: Final = "additionalProperties"
+
 
 def check_schema(document: Value) -> None:
-    """Refuses what the schema does not allow. Raises DocumentError for the first error in the document's order."""
-    data = document.plain_data()
-    found = [_told(document, error) for error in _validator().iter_errors(data)]
+    """Refuses what the schema does not allow. Raises DocumentError for the first error in the document's order.
+
+    Of a mapping, a key that is unknown comes before one that is missing: often it is the same, mistyped.
+    """
+    found = sorted(
+        _validator().iter_errors(document.plain_data()),
+        key=lambda error: (document.at(error.absolute_path).line, error.validator != UNKNOWN_KEY),
+    )
     if found:
-        raise min(found, key=lambda error: error.line)
+        raise _told(document, found[0])
 
 
 @cache
@@ -34,7 +41,7 @@ def _validator() -> Draft202012Validator:
 def _told(document: Value, error: ValidationError) -> DocumentError:
     """The error with its line, in the words of all documents."""
     value = document.at(error.absolute_path)
-    if error.validator == "additionalProperties" and not error.validator_value:
+    if error.validator == UNKNOWN_KEY and not error.validator_value:
         known = error.schema["properties"]  # type: ignore[index]
         unknown = next(key for key in value.entries() if key not in known)
         return DocumentError(
