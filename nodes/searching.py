@@ -12,7 +12,6 @@ from rear.managers.consumer.discovery import DiscoveryManager, Known
 from rear.managers.consumer.peers import Peers
 from rear.managers.consumer.rear import ConsumerRear
 from rear.projections.candidates import CandidatesTable
-from rear.readiness import Readiness
 
 CANDIDATES = "candidates"
 """The condition that readiness warns of."""
@@ -33,12 +32,6 @@ class Searching:
             own_id, neighbours, peers, self.candidates, clock, deadline=settings.search.deadline
         )
         self.rear = ConsumerRear(self.candidates, discovery, ratings, clock, fresh=settings.search.fresh)
-
-    def start(self, readiness: Readiness) -> None:
-        """Begins to load what is known of others, and says when it cannot be kept."""
-        readiness.warn(CANDIDATES, lambda: self.candidates.trouble)
-        readiness.tell(CANDIDATES, lambda: len(self.candidates))
-        self.candidates.start()
 
     async def close(self) -> None:
         """Ends what is under way."""

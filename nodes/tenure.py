@@ -9,11 +9,10 @@ from typing import Final
 
 import structlog
 
-from nodes.fabric.fabric import VirtualFabric
+from nodes import consumer
+from nodes.consumer import Consumer
 from nodes.intent_service import IntentServicer, RequestOperations
-from nodes.purchasing import Purchasing
 from nodes.request_news import RequestNews
-from nodes.searching import CANDIDATES, Searching
 from nodes.service_handler import ServiceHandler
 from nodes.settings import NodeSettings
 from rear.domain.refusals import TryAgain
@@ -24,7 +23,6 @@ from rear.ledger.scrub import Scrub
 from rear.ledger.store import StateDirectory, Store
 from rear.ledger.writer import Writer
 from rear.managers.consumer.neighbours import Neighbours
-from rear.managers.consumer.ratings import RatingBook
 from rear.managers.provider.contract_watches import ContractWatches
 from rear.managers.provider.contract_watching import ContractWatching
 from rear.managers.provider.contracts import ContractManager
@@ -47,7 +45,6 @@ from rear.rpc.discovery_service import DiscoveryServicer
 from rear.rpc.fabric_service import FabricServicer
 from rear.rpc.identity import Callers
 from rear.rpc.operations_service import OperationsServicer
-from rear.rpc.peers import RpcPeers
 from rear.rpc.switchboard import Service
 from rear.v1 import (
     audit_service_pb2_grpc,
@@ -69,7 +66,7 @@ SERVICES: Final = (
 )
 """What a node serves."""
 
-CONDITIONS: Final = ("writer", "tables", "timers", "purchases", "fabric", "scrub", CANDIDATES)
+CONDITIONS: Final = ("writer", "tables", "timers", *consumer.CONDITIONS, "scrub")
 
 
 class Tenure:
@@ -86,7 +83,6 @@ class Tenure:
     ) -> None:
         self.writer = writer
         self.neighbours = neighbours
-        self.ratings = RatingBook(tables.ratings())
         self.feed = TablesFeed(tables, writer.state, self._written)
         self.provider = Provider(settings.provider_id, settings.promises, writer, self.feed, Timers(tables.due()))
         self.timekeeper = Timekeeper(self.provider)
@@ -102,21 +98,16 @@ class Tenure:
         self._began = asyncio.get_running_loop().time()
         self._challenged: set[asyncio.Task[None]] = set()
         self._stack = AsyncExitStack()
-        self.peers = RpcPeers(None if settings.security is None else settings.security.tls, settings.domain)
-        self.searching = Searching(settings, store, neighbours, self.ratings, self.peers, writer)
-        self.purchasing = Purchasing(writer, self.feed, self.peers)
-        self.fabric = VirtualFabric(StateDirectory(settings.state).fabric_key, endpoint, writer, tables, self.peers)
-        writer.listeners += [self.provider, self.feed, self.ratings, self._signal, self._watches]
-        writer.listeners += [self.requests.news, self.purchasing, self.fabric]
+        self.consumer = Consumer(settings, store, tables, self.provider, self.feed, neighbours, endpoint)
+        writer.listeners += [self.provider, self.feed, self._signal, self._watches, self.requests.news, self.consumer]
 
     async def begin(self) -> None:
         """Commits from now on, and does what is overdue. Raises TryAgain where the ledger cannot be written."""
-        self._stack.push_async_callback(self.peers.close)
         self.feed.start()
         self._stack.push_async_callback(self.feed.close)
         self.writer.start()
         self._stack.push_async_callback(self.writer.close)
-        self._stack.push_async_callback(self.searching.close)
+        self._stack.push_async_callback(self.consumer.close)
         if self._settings.servers is not None:
             heart = Heart(self._store.connection, self._settings.name, self._beat)
             ears = Ears(self._store.connection, self._settings.name, self._hear)
@@ -143,8 +134,7 @@ class Tenure:
         if self._settings.servers is not None and self.writer.state.service.epoch > 1:
             await asyncio.sleep(self._began + STALE_AFTER - asyncio.get_running_loop().time())
         self.timekeeper.start()
-        self.purchasing.start()
-        await self.fabric.start()
+        await self.consumer.start()
 
     async def lost(self) -> SteppedDown:
         """Waits until another process has become the writer, and tells which."""
@@ -160,7 +150,7 @@ class Tenure:
         self._signal.wake()
         self._watches.wake()
         self.requests.news.wake()
-        await asyncio.gather(self.timekeeper.stop(), self.purchasing.stop(), self.fabric.stop())
+        await asyncio.gather(self.timekeeper.stop(), self.consumer.stop())
 
     async def close(self) -> None:
         """Finishes what is under way, and ends."""
@@ -173,7 +163,6 @@ class Tenure:
         """Begins in the background to read the ledger again, which tells what it finds, and what may be asked for."""
         self._warming.start()
         self._stack.push_async_callback(self._warming.stop)
-        self.searching.start(readiness)
         path = StateDirectory(self._settings.state).scrub
         log_id, writer = self.writer.state.service.log_id, self.writer
         scrub = Scrub(self._store.stream, path, log_id, lambda: writer.tip[0], pace=self._settings.scrub)
@@ -187,8 +176,7 @@ class Tenure:
         readiness.require("writer", lambda: self.writer.trouble)
         readiness.require("tables", lambda: self.feed.trouble)
         readiness.require("timers", lambda: self.timekeeper.trouble)
-        readiness.warn("purchases", lambda: self.purchasing.trouble)
-        readiness.warn("fabric", lambda: self.fabric.trouble)
+        self.consumer.add_conditions(readiness)
         readiness.tell("position", lambda: str(self.writer.position))
         readiness.tell("epoch", lambda: self.writer.state.service.epoch)
 
@@ -198,7 +186,7 @@ class Tenure:
         discovery = DiscoveryServicer(DiscoveryManager(provider), provider, self._endpoint, gate)
         watching = ContractWatching(provider, stream, self._settings.name, self._watches)
         contracts = ContractServicer(self.contracts, watching, provider, callers, gate)
-        fabric = FabricServicer(FabricManager(provider, self.fabric.granting), provider, callers, gate)
+        fabric = FabricServicer(FabricManager(provider, self.consumer.fabric.granting), provider, callers, gate)
         audit = AuditServicer(stream, provider, self._settings.name, self._signal, gate)
         intents = IntentServicer(self.requests, provider.provider_id, callers, gate)
         operations = OperationsServicer(RequestOperations(self.requests), callers, gate)
