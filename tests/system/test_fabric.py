@@ -1,0 +1,132 @@
+"""Peerings at a real provider: what it offers stays the same over its death, and is written down nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rear.rpc.client import Client
+from rear.rpc.refused import Refused
+from rear.v1.contract_pb2 import Contract
+from rear.v1.fabric_service_pb2 import RequestResourcesRequest, ResourceOffer
+from tests.system.asking import ACTIVE, CONFIRMED, has_state, in_seconds, purchase, reserve
+from tests.system.evidence import Ledger
+from tests.system.failing import Failpoints
+from tests.system.fixtures import NewNode
+from tests.system.node_process import fixed_port, pool
+
+
+def about(contract: Contract) -> RequestResourcesRequest:
+    return RequestResourcesRequest(
+        contract_id=contract.contract_id,
+        quantities=contract.partition.quantities,
+        units=contract.assigned_units,
+        window=contract.window,
+    )
+
+
+async def agree(client: Client, *, start: float | None = None) -> Contract:
+    """A contract on the machine; `start` is in seconds from now."""
+    begins = None if start is None else in_seconds(start)
+    return (await client.reserve_flavour(reserve("machine-1", start=begins, confirm=True))).contract
+
+
+async def offer(client: Client, contract: Contract) -> ResourceOffer:
+    return (await client.request_resources(about(contract))).offer
+
+
+async def test_contracts_between_the_same_two_are_peered_each_by_itself_and_active_from_the_start(
+    new_node: NewNode,
+) -> None:
+    node = new_node(pool("machine", gpus=1))
+    node.start()
+    async with Client(node.endpoint) as client:
+        now, soon, later = await agree(client), await agree(client, start=1.5), await agree(client, start=3_600)
+
+        response = await client.request_resources(about(soon))
+        assert (response.contract.state, response.offer.active) == (CONFIRMED, False)
+        assert (response.offer.fabric, response.offer.endpoint) == ("embedded", node.endpoint)
+        assert response.offer.allocation_id == soon.allocation_id
+        offers = [await offer(client, contract) for contract in (now, soon, later)]
+        assert [each.active for each in offers] == [True, False, False]
+        assert len({each.credential for each in offers}) == 3
+
+        await has_state(client, soon, ACTIVE)
+
+        assert (await offer(client, soon)).active
+        ledger = await Ledger.read(client)
+    (event,) = ledger.of("allocation_activated", aggregate_id=soon.allocation_id)
+    assert event.time.ToNanoseconds() == soon.window.start.ToNanoseconds()
+    assert len(ledger.of("allocation_peered")) == 3
+    assert len(ledger.of("allocation_activated")) == 2
+
+
+async def test_an_offer_is_the_same_after_a_death_between_peering_and_answer(new_node: NewNode) -> None:
+    node = new_node(pool("machine"), port=fixed_port())
+    failpoints = Failpoints(node)
+    node.start()
+    async with Client(node.endpoint, patience=30) as client:
+        known = await agree(client)
+        before = await offer(client, known)
+        contract = await agree(client)
+        failpoints.arm("fabric.granted=kill")
+        asking = asyncio.create_task(offer(client, contract))
+        await failpoints.struck("fabric.granted", "kill")
+        failpoints.disarm()
+        node.wait()
+
+        await node.restart()
+        answered = await asking
+
+        assert answered == await offer(client, contract)
+        assert await offer(client, known) == before
+        ledger = await Ledger.read(client)
+        assert len(ledger.of("allocation_peered", aggregate_id=contract.allocation_id)) == 1
+
+        secrets = [answered.credential, before.credential, node.directory.fabric_key.read_bytes()]
+        assert node.directory.fabric_key.stat().st_mode & 0o777 == 0o600
+        written = [path for path in node.folder.rglob("*") if path.is_file() and path != node.directory.fabric_key]
+        assert {"node.log", "tables.sqlite"} <= {path.name for path in written}
+        for path in written:
+            content = path.read_bytes()
+            assert not [one for one in secrets if one in content or one.hex().encode() in content], path
+
+        node.kill()
+        node.directory.fabric_key.unlink()
+        await node.restart()
+        anew = await offer(client, known)
+        assert anew.credential != before.credential
+        assert anew.allocation_id == before.allocation_id
+
+
+async def test_what_is_not_agreed_or_not_so_agreed_is_refused(new_node: NewNode) -> None:
+    node = new_node(pool("machine"))
+    node.start()
+    async with Client(node.endpoint) as client:
+        contract = (await client.reserve_flavour(reserve("machine-1"))).contract
+        with pytest.raises(Refused, match="RESERVED: purchase it first") as refused:
+            await offer(client, contract)
+        assert (refused.value.reason, refused.value.metadata["state"]) == ("WRONG_STATE", "RESERVED")
+
+        contract = (await client.purchase_flavour(purchase(contract))).contract
+        wrong = about(contract)
+        wrong.quantities.cpu_millicores += 1
+        wrong.quantities.extended["fpga"] = 1
+        with pytest.raises(Refused) as refused:
+            await client.request_resources(wrong)
+        assert [each.field for each in refused.value.violations] == ["quantities.cpu_millicores"]
+        wrong = about(contract)
+        wrong.window.end.seconds += 1
+        with pytest.raises(Refused) as refused:
+            await client.request_resources(wrong)
+        assert [each.field for each in refused.value.violations] == ["window.end"]
+        wrong = about(contract)
+        wrong.provider_id = "spiffe://system.test/node/another"
+        with pytest.raises(Refused) as refused:
+            await client.request_resources(wrong)
+        assert refused.value.reason == "WRONG_PROVIDER"
+
+        assert (await offer(client, contract)).active
+        ledger = await Ledger.read(client)
+    assert len(ledger.of("allocation_peered")) == 1
