@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import time
 import uuid
 from typing import Any
 
@@ -17,7 +18,8 @@ STUBS, SITE_PACKAGES, ENDPOINT = sys.argv[1:]
 sys.path[:0] = [STUBS, SITE_PACKAGES]
 
 import grpc  # noqa: E402
-from google.rpc import error_details_pb2, status_pb2  # noqa: E402
+from google.longrunning import operations_pb2, operations_pb2_grpc  # noqa: E402
+from google.rpc import code_pb2, error_details_pb2, status_pb2  # noqa: E402
 
 from rear.event.v1 import envelope_pb2  # noqa: E402
 from rear.v1 import (  # noqa: E402
@@ -28,6 +30,9 @@ from rear.v1 import (  # noqa: E402
     contract_service_pb2_grpc,
     discovery_service_pb2,
     discovery_service_pb2_grpc,
+    intent_service_pb2,
+    intent_service_pb2_grpc,
+    service_request_pb2,
 )
 
 
@@ -37,6 +42,7 @@ def main() -> None:
         bought = buy(channel)
         refused = too_much(channel)
         seen = audit(channel)
+        operation = hand_in(channel)
     modules = [name for name in sys.modules if name == "rear" or name.startswith("rear.")]
     places = {getattr(sys.modules[name], "__file__", None) or "" for name in modules}
     print(
@@ -46,6 +52,7 @@ def main() -> None:
                 "revision": bought.revision,
                 "refused": refused,
                 "events": seen,
+                "operation": operation,
                 "places": sorted(place for place in places if place),
             }
         )
@@ -91,6 +98,31 @@ def too_much(channel: grpc.Channel) -> list[str]:
         assert offer.most_in_window.units[0].count == 1
         return [info.reason, offer.DESCRIPTOR.full_name]
     raise AssertionError("it was not refused")
+
+
+def hand_in(channel: grpc.Channel) -> list[str]:
+    """How the operation of an intent ends that is for later, and is cancelled before."""
+    request = intent_service_pb2.SubmitIntentRequest(request_id=str(uuid.uuid4()))
+    component = request.intent.components.add(name="web")
+    request.intent.name = "foreign"
+    component.partition.quantities.cpu_millicores = 1_000
+    component.workload.command.append("serve")
+    component.window.start.FromSeconds(int(time.time()) + 48 * 3_600)
+    component.window.duration.FromSeconds(3_600)
+    operation = intent_service_pb2_grpc.IntentServiceStub(channel).SubmitIntent(request, timeout=10)
+    assert not operation.done
+    operations = operations_pb2_grpc.OperationsStub(channel)
+    wait = operations_pb2.WaitOperationRequest(name=operation.name)
+    wait.timeout.FromMilliseconds(100)
+    assert not operations.WaitOperation(wait, timeout=10).done
+    operations.CancelOperation(operations_pb2.CancelOperationRequest(name=operation.name), timeout=10)
+    ended = operations.WaitOperation(operations_pb2.WaitOperationRequest(name=operation.name), timeout=10)
+    run = service_request_pb2.ServiceRequest()
+    assert ended.metadata.Unpack(run)
+    return [
+        code_pb2.Code.Name(ended.error.code),
+        service_request_pb2.ServiceRequestState.Name(run.state),
+    ]
 
 
 def audit(channel: grpc.Channel) -> list[str]:

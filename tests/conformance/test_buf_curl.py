@@ -26,8 +26,8 @@ def buf_curl(node: NodeProcess, *arguments: str, folder: Path) -> subprocess.Com
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 
 
-def call(node: NodeProcess, folder: Path, method: str, request: Json) -> Json:
-    done = buf_curl(node, f"http://{node.endpoint}/rear.v1.{method}", "--data", json.dumps(request), folder=folder)
+def call(node: NodeProcess, folder: Path, method: str, request: Json, *, package: str = "rear.v1") -> Json:
+    done = buf_curl(node, f"http://{node.endpoint}/{package}.{method}", "--data", json.dumps(request), folder=folder)
     assert done.returncode == 0, done.stderr
     answer: Json = json.loads(done.stdout)
     return answer
@@ -53,6 +53,8 @@ def test_reflection_names_the_services(node: NodeProcess, tmp_path: Path) -> Non
         "rear.v1.ContractService/GetContract",
         "rear.v1.ContractService/ListContracts",
         "rear.v1.AuditService/ReadEvents",
+        "rear.v1.IntentService/SubmitIntent",
+        "google.longrunning.Operations/WaitOperation",
         "grpc.health.v1.Health/Check",
     } <= set(done.stdout.split())
 
@@ -86,6 +88,26 @@ def test_it_lists_reserves_and_buys(node: NodeProcess, tmp_path: Path) -> None:
     assert int(bought["revision"]) == int(reserved["revision"]) + 1
     kept = call(node, tmp_path, "ContractService/ListContracts", {"poolId": "small"})["contracts"]
     assert [contract["contractId"] for contract in kept] == [reserved["contractId"]]
+
+
+def test_it_hands_in_an_intent_and_waits(node: NodeProcess, tmp_path: Path) -> None:
+    document = """
+        name: later
+        components:
+        - name: web
+          quantities: {cpu: 1}
+          window: {start: +48h, for: 1h}
+          workload: {command: [serve]}
+    """
+    request = {"document": document, "requestId": str(uuid4())}
+    operation = call(node, tmp_path, "IntentService/SubmitIntent", request)
+    assert operation["metadata"]["@type"] == "type.googleapis.com/rear.v1.ServiceRequest"
+    assert operation["metadata"]["components"][0]["name"] == "web"
+    name = {"name": operation["name"]}
+    call(node, tmp_path, "Operations/CancelOperation", name, package="google.longrunning")
+    ended = call(node, tmp_path, "Operations/WaitOperation", name, package="google.longrunning")
+    assert ended["done"]
+    assert ended["error"]["details"][0]["reason"] == "CANCELLED"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import sysconfig
 from collections import Counter
-from importlib.metadata import distribution
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -24,7 +23,8 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what protoc makes of the protos."""
     out = tmp_path_factory.mktemp("stubs")
     protos = ROOT / "proto"
-    googleapis = distribution("googleapis-common-protos").locate_file("")
+    googleapis = tmp_path_factory.mktemp("googleapis")
+    subprocess.run([sys.executable, str(protos / "googleapis.py"), str(googleapis)], check=True, timeout=60)
     with as_file(files("grpc_tools") / "_proto") as well_known:
         command = [
             *(sys.executable, "-m", "grpc_tools.protoc"),
@@ -51,6 +51,7 @@ def test_a_client_made_from_the_protos_buys_and_audits(node: NodeProcess, stubs:
     assert all(Path(place).is_relative_to(stubs) for place in seen["places"]), "code of the project was used"
     assert seen["refused"] == ["CAPACITY_EXCEEDED", "rear.v1.CounterOffer"]
     assert seen["revision"] == 2
+    assert seen["operation"] == ["CANCELLED", "SERVICE_REQUEST_STATE_CANCELLED"]
     events = Counter(seen["events"])
     assert seen["events"][0] == "ledger_opened"
     assert events["pool_registered"] == 2
