@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import click
 
-from rear.command.amounts import show_demand, show_money
-from rear.command.output import write_facts, write_json, write_json_line, write_table
-from rear.command.settings import Settings, common_options, run, settings
-from rear.command.times import show_duration, show_moment, show_roughly
-from rear.domain.units import MILLIS_PER_UNIT
-from rear.domain.window import MINUTE, SECOND
+from rear.command.contract_facts import contract_line, write_contract, write_contracts
+from rear.command.output import visible, write_json, write_json_line
+from rear.command.settings import FOLLOWING_PATIENCE, Settings, common_options, run, settings
 
 if TYPE_CHECKING:
-    from google.protobuf.duration_pb2 import Duration
-
-    from rear.v1 import contract_pb2, contract_service_pb2, quantities_pb2
+    from rear.v1 import contract_pb2, contract_service_pb2
 
 STATES: Final = ("reserved", "confirmed", "active", "expired", "cancelled", "revoked", "completed")
 
@@ -118,6 +111,69 @@ async def _show(chosen: Settings, request: contract_service_pb2.GetContractReque
         write_contract(response.contract, left)
 
 
+@contracts.command("revoke")
+@common_options
+@click.argument("contract_id")
+@click.option("--reason", required=True, help="Why, for the buyer.")
+@click.option("--revision", type=click.IntRange(min=1), help="Only if it still has this revision.")
+@click.option("--request-id", help="Makes a repeated command safe.  [default: a new one]")
+@click.option("--validate-only", is_flag=True, help="Only say what would happen.")
+def revoke_contract(
+    contract_id: str, reason: str, revision: int | None, request_id: str | None, validate_only: bool
+) -> None:
+    """End a contract for its seller, who can no longer keep it. One that has ended already stays as it ended."""
+    from rear.v1 import contract_service_pb2
+
+    request = contract_service_pb2.RevokeContractRequest(
+        contract_id=contract_id,
+        revision=revision,
+        reason=reason,
+        request_id=request_id or new_request_id(),
+        validate_only=validate_only,
+    )
+    run(_revoke(settings(), request))
+
+
+async def _revoke(chosen: Settings, request: contract_service_pb2.RevokeContractRequest) -> None:
+    async with chosen.client() as client:
+        response = await client.revoke_contract(request)
+    if chosen.json:
+        write_json(response)
+    else:
+        write_contract(response.contract)
+
+
+@contracts.command("watch")
+@common_options
+@click.option("--after", default="", metavar="POSITION", help="Go on after this position.  [default: what lives now]")
+@click.option("--id", "contract_ids", multiple=True, metavar="ID", help="Only this contract. Repeatable: any of them.")
+@click.option("--all-buyers", is_flag=True, help="Everybody's contracts, for administrators.")
+def watch_contracts(after: str, contract_ids: tuple[str, ...], all_buyers: bool) -> None:
+    """Follow your contracts: what lives, then what changes."""
+    from rear.v1 import contract_service_pb2
+
+    request = contract_service_pb2.WatchContractsRequest(
+        after_position=after, contract_ids=contract_ids, all_buyers=all_buyers
+    )
+    run(_watch(settings(), request))
+
+
+async def _watch(chosen: Settings, request: contract_service_pb2.WatchContractsRequest) -> None:
+    from rear.v1 import watch_pb2
+
+    async with chosen.client(patience=FOLLOWING_PATIENCE) as client:
+        async for message in client.watch_contracts(request):
+            if message.kind == watch_pb2.WATCH_KIND_KEEP_ALIVE:
+                continue
+            if chosen.json:
+                write_json_line(message)
+                continue
+            if message.kind == watch_pb2.WATCH_KIND_RESET:
+                click.echo("What changed meanwhile can no longer be told; all that lives follows.", err=True)
+            for contract in message.contracts:
+                click.echo(visible(contract_line(contract)))
+
+
 @contracts.command("list")
 @common_options
 @click.option(
@@ -150,7 +206,7 @@ async def _list_page(chosen: Settings, request: contract_service_pb2.ListContrac
     if chosen.json:
         write_json(response)
         return
-    _write_contracts(response.contracts)
+    write_contracts(response.contracts)
     if response.next_page_token:
         click.echo(f"There are more: --page-token {response.next_page_token}, or --all.", err=True)
 
@@ -164,90 +220,4 @@ async def _list_all(chosen: Settings, request: contract_service_pb2.ListContract
             else:
                 found.append(contract)
     if not chosen.json:
-        _write_contracts(found)
-
-
-def _write_contracts(listed: Iterable[contract_pb2.Contract]) -> None:
-    from rear.wire.values import read_money, read_partition, read_window
-
-    rows = []
-    for contract in listed:
-        window = read_window(contract.window)
-        rows.append(
-            (
-                contract.contract_id,
-                state_of(contract).lower(),
-                contract.pool_id,
-                show_demand(read_partition(contract.partition)),
-                show_moment(window.start),
-                show_moment(window.end),
-                show_money(read_money(contract.price)) if contract.HasField("price") else "",
-            )
-        )
-    if rows:
-        write_table(("contract", "state", "pool", "partition", "start", "end", "price"), rows)
-    else:
-        click.echo("No contract.")
-
-
-def state_of(contract: contract_pb2.Contract) -> str:
-    """The name of its state, such as CONFIRMED."""
-    from rear.v1 import contract_pb2
-
-    try:
-        return contract_pb2.ContractState.Name(contract.state).removeprefix("CONTRACT_STATE_")
-    except ValueError:
-        return str(contract.state)
-
-
-def write_contract(contract: contract_pb2.Contract, ttp_remaining: Duration | None = None) -> None:
-    """A contract for people."""
-    write_facts(f"Contract {contract.contract_id or '(none)'}", _facts(contract, ttp_remaining))
-
-
-def _facts(contract: contract_pb2.Contract, ttp_remaining: Duration | None) -> list[tuple[str, str]]:
-    from rear.wire.values import read_duration, read_instant, read_money, read_partition, read_window
-
-    window = read_window(contract.window)
-    before = ""
-    if contract.HasField("purchase_before"):
-        before = show_moment(read_instant(contract.purchase_before))
-        if ttp_remaining is not None:
-            before += f" ({show_roughly(read_duration(ttp_remaining))} left)"
-    ending = contract.ending
-    return [
-        ("state", f"{state_of(contract)} (revision {contract.revision})"),
-        ("ended", " - ".join(part for part in (ending.actor, ending.reason) if part)),
-        ("purchase before", before),
-        ("partition", show_demand(read_partition(contract.partition))),
-        ("devices", _devices(contract.assigned_units)),
-        ("start", show_moment(window.start)),
-        ("end", f"{show_moment(window.end)} ({_length(window.duration)})"),
-        ("price", show_money(read_money(contract.price)) if contract.HasField("price") else ""),
-        ("flavour", contract.flavour_id),
-        ("pool", contract.pool_id),
-        ("provider", contract.provider_id),
-        ("buyer", contract.buyer_id),
-        ("allocation", contract.allocation_id),
-        ("chain", contract.chain_id),
-        ("group", contract.group.group_id),
-        ("reserved", show_moment(read_instant(contract.created_at))),
-        ("changed", show_moment(read_instant(contract.updated_at))),
-    ]
-
-
-def _length(duration: int) -> str:
-    nearest = (duration + SECOND // 2) // SECOND * SECOND if duration >= MINUTE else duration
-    return show_duration(nearest) if nearest == duration else f"about {show_duration(nearest)}"
-
-
-def _devices(shares: Iterable[quantities_pb2.UnitShare]) -> str:
-    listed = list(shares)
-    said = [
-        f"{share.unit_class} {share.name}"
-        + ("" if share.millis == MILLIS_PER_UNIT else f" {share.millis}/{MILLIS_PER_UNIT}")
-        for share in islice(listed, 16)
-    ]
-    if len(listed) > len(said):
-        said.append(f"and {len(listed) - len(said)} more")
-    return ", ".join(said)
+        write_contracts(found)

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from rear.command import request_events
 from rear.command.amounts import in_order, show_demand, show_quantity
 from rear.command.output import as_json, visible, write_json_line
-from rear.command.settings import DEFAULT_PATIENCE, Settings, common_options, run, settings
+from rear.command.settings import DEFAULT_PATIENCE, FOLLOWING_PATIENCE, Settings, common_options, run, settings
 from rear.command.times import show_moment
 
 if TYPE_CHECKING:
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from rear.event.v1 import allocation_pb2, contract_pb2, envelope_pb2, pool_pb2, purchase_pb2, service_pb2
     from rear.v1 import audit_service_pb2, quantities_pb2, window_pb2
-
-FOLLOWING_PATIENCE: Final = 60.0
-"""Seconds for which --follow waits for a service that restarts."""
 
 
 @click.command()

@@ -12,7 +12,8 @@ from click.core import ParameterSource
 
 from rear.command import failures
 from rear.command.amounts import show_money
-from rear.command.contracts import new_request_id, write_contract
+from rear.command.contract_facts import write_contract
+from rear.command.contracts import new_request_id
 from rear.command.output import visible, write_json
 from rear.command.parameters import (
     DURATION,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 DEFAULT_ENDPOINT: Final = "127.0.0.1:7400"
 DEFAULT_TIMEOUT: Final = 10.0
 DEFAULT_PATIENCE: Final = 2.0
+FOLLOWING_PATIENCE: Final = 60.0
+"""Seconds for which a command that follows something waits for a service that restarts."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Result = TypeVar("Result")

@@ -33,13 +33,15 @@ from rear.v1 import (  # noqa: E402
     intent_service_pb2,
     intent_service_pb2_grpc,
     service_request_pb2,
+    watch_pb2,
 )
 
 
 def main() -> None:
-    """Lists, reserves, purchases, is refused once, and audits; says as JSON what it saw."""
+    """Lists, reserves, purchases, watches, is refused once, and audits; says as JSON what it saw."""
     with grpc.insecure_channel(ENDPOINT) as channel:
         bought = buy(channel)
+        watched = watch(channel)
         refused = too_much(channel)
         seen = audit(channel)
         operation = hand_in(channel)
@@ -51,6 +53,7 @@ def main() -> None:
                 "contract_id": bought.contract_id,
                 "revision": bought.revision,
                 "refused": refused,
+                "watched": watched,
                 "events": seen,
                 "operation": operation,
                 "places": sorted(place for place in places if place),
@@ -80,6 +83,20 @@ def buy(channel: grpc.Channel) -> contract_pb2.Contract:
         ),
         timeout=10,
     ).contract
+
+
+def watch(channel: grpc.Channel) -> list[tuple[str, int]]:
+    """The contracts that live, with their revisions, as a watch begins with them."""
+    told: list[tuple[str, int]] = []
+    stream = contract_service_pb2_grpc.ContractServiceStub(channel).WatchContracts(
+        contract_service_pb2.WatchContractsRequest(), timeout=30
+    )
+    for message in stream:
+        told += [(contract.contract_id, contract.revision) for contract in message.contracts]
+        if message.kind == watch_pb2.WATCH_KIND_SYNCED:
+            stream.cancel()
+            return told
+    raise AssertionError("it ended")
 
 
 def too_much(channel: grpc.Channel) -> list[str]:

@@ -36,7 +36,7 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_client_made_from_the_protos_buys_and_audits(node: NodeProcess, stubs: Path) -> None:
+def test_a_client_made_from_the_protos_buys_watches_and_audits(node: NodeProcess, stubs: Path) -> None:
     site_packages = sysconfig.get_path("purelib")
     done = subprocess.run(
         [sys.executable, "-I", "-S", str(CLIENT), str(stubs), site_packages, node.endpoint],
@@ -52,6 +52,7 @@ def test_a_client_made_from_the_protos_buys_and_audits(node: NodeProcess, stubs:
     assert seen["refused"] == ["CAPACITY_EXCEEDED", "rear.v1.CounterOffer"]
     assert seen["revision"] == 2
     assert seen["operation"] == ["CANCELLED", "SERVICE_REQUEST_STATE_CANCELLED"]
+    assert seen["watched"] == [[seen["contract_id"], 2]]
     events = Counter(seen["events"])
     assert seen["events"][0] == "ledger_opened"
     assert events["pool_registered"] == 2

@@ -34,6 +34,8 @@ def test_subcommands_are_offered() -> None:
     [
         (("rear", "--j"), "--json"),
         (("rear", "ledger", "v"), "verify"),
+        (("rear", "contracts", "w"), "watch"),
+        (("rear", "contracts", "revoke", "--rea"), "--reason"),
         (("rear", "intent", "sub"), "submit"),
         (("rear", "intent", "list", "--state", "re"), "ready"),
         (("rear", "reserve", "--c"), "--cpu"),

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
+from rear.command.failures import INTERRUPTED
 from rear.rpc.client import Client
 from rear.rpc.refused import Refused, Unreachable
 from rear.v1 import watch_pb2
@@ -104,6 +111,42 @@ async def test_a_revocation_gives_the_capacity_back_and_says_why(node: NodeProce
         ledger = await Ledger.read(client)
     ledger.check()
     assert len(ledger.of("contract_revoked")) == 1
+
+
+async def test_the_command_follows_contracts_line_by_line(node: NodeProcess) -> None:
+    rear = str(Path(sys.executable).parent / "rear")
+    watching = await asyncio.create_subprocess_exec(
+        *(rear, "--endpoint", node.endpoint, "--json", "contracts", "watch"), stdout=subprocess.PIPE
+    )
+    plain = await asyncio.create_subprocess_exec(
+        *(rear, "--endpoint", node.endpoint, "contracts", "watch"), stdout=subprocess.PIPE
+    )
+    assert watching.stdout is not None
+    assert plain.stdout is not None
+
+    async def told() -> dict[str, Any]:
+        assert watching.stdout is not None
+        line: dict[str, Any] = json.loads(await watching.stdout.readline())
+        return line
+
+    async with asyncio.timeout(30), Client(node.endpoint) as client:
+        assert [(await told())["kind"] for _ in range(2)] == ["WATCH_KIND_BEGUN", "WATCH_KIND_SYNCED"]
+        contract = (await client.reserve_flavour(reserve("a-1"))).contract
+        assert (await told())["contracts"][0]["state"] == "CONTRACT_STATE_RESERVED"
+        revoking = await asyncio.create_subprocess_exec(
+            *(rear, "--endpoint", node.endpoint, "contracts", "revoke", contract.contract_id, "--reason", "broken"),
+            stdout=subprocess.PIPE,
+        )
+        said, _ = await revoking.communicate()
+        assert (revoking.returncode, b"REVOKED" in said) == (0, True)
+        ended = (await told())["contracts"][0]
+        assert (ended["state"], ended["ending"]["reason"]) == ("CONTRACT_STATE_REVOKED", "broken")
+        while contract.contract_id not in (line := (await plain.stdout.readline()).decode()) or "revoked" not in line:
+            assert line
+        assert "broken" in line
+        for one in (watching, plain):
+            one.send_signal(signal.SIGINT)
+            assert await one.wait() == INTERRUPTED
 
 
 async def test_a_cancel_and_a_revocation_that_cross_come_to_one_end(node: NodeProcess, seed: str) -> None:
