@@ -85,14 +85,14 @@ def buy(channel: grpc.Channel) -> contract_pb2.Contract:
     ).contract
 
 
-def watch(channel: grpc.Channel) -> list[tuple[str, int]]:
-    """The contracts that live, with their revisions, as a watch begins with them."""
-    told: list[tuple[str, int]] = []
+def watch(channel: grpc.Channel) -> list[str]:
+    """The ids of the contracts that live, as a watch begins with them."""
+    told: list[str] = []
     stream = contract_service_pb2_grpc.ContractServiceStub(channel).WatchContracts(
         contract_service_pb2.WatchContractsRequest(), timeout=30
     )
     for message in stream:
-        told += [(contract.contract_id, contract.revision) for contract in message.contracts]
+        told += [contract.contract_id for contract in message.contracts]
         if message.kind == watch_pb2.WATCH_KIND_SYNCED:
             stream.cancel()
             return told

@@ -52,7 +52,7 @@ def test_a_client_made_from_the_protos_buys_watches_and_audits(node: NodeProcess
     assert seen["refused"] == ["CAPACITY_EXCEEDED", "rear.v1.CounterOffer"]
     assert seen["revision"] == 2
     assert seen["operation"] == ["CANCELLED", "SERVICE_REQUEST_STATE_CANCELLED"]
-    assert seen["watched"] == [[seen["contract_id"], 2]]
+    assert seen["watched"] == [seen["contract_id"]]
     events = Counter(seen["events"])
     assert seen["events"][0] == "ledger_opened"
     assert events["pool_registered"] == 2
