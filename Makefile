@@ -80,7 +80,7 @@ test: $(READY) ## all tests (PYTEST_ARGS=)
 check: lint stubs-current test ## what CI runs
 
 .PHONY: demo
-demo: $(READY) ## a node sells its last free piece, on record
+demo: $(READY) ## an intent becomes a peering between two nodes, step by step
 	$(DEMO)
 
 .PHONY: bench

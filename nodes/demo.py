@@ -1,34 +1,33 @@
-"""`make demo`: the main job, step by step, with the commands that anybody can type.
+"""`make demo`: workflow 1 (docs/workflows.md) between two nodes, with the commands that anybody can type.
 
-It starts a node with its own NATS server in a temporary directory, sells the last free piece of a pool to one of
-two buyers that ask at the same instant, lets the other one take the counter-offer, and shows what is on record.
+A gauging station has one core and little memory, and needs a forecast that takes more; a node of the same domain has
+eight pools. An application owner hands an intent in at the station; the demo shows what becomes of it, step by step
+with the numbers of the document, and what both nodes have on record at the end. Then two buyers ask for the last
+free piece of a pool at the same instant.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shlex
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from nodes.demo_shell import DemoFailed, ask, call, expect, node, rear, say, say_of, show, title
+from nodes.demo_steps import CONSUMER, PROVIDER, walked
 from nodes.inventory import DEMO
 
-REAR: Final = (sys.executable, "-m", "rear.command.main")
-START_TIMEOUT: Final = 30.0
-STOP_TIMEOUT: Final = 20.0
-POOL: Final = "grenoble-edge"
+SAMPLES: Final = DEMO.parent
+STATION: Final = SAMPLES / "station.yaml"
+INTENT: Final = SAMPLES / "intent.yaml"
+INTRODUCTION: Final = """
+A gauging station at a river has a small computer, and a computing centre of the same domain has large ones. The
+owner of an application says at the station what is to run, and the station gets what that needs: what fits, from
+itself; what does not, from the centre, by contract. Every line that begins with $ is a command that you can type."""
 PIECE: Final = ("--cpu", "4", "--memory", "8GiB", "--for", "2h")
-
-
-class DemoFailed(Exception):
-    """A step did not end as it should have."""
 
 
 def main() -> None:
@@ -39,112 +38,78 @@ def main() -> None:
             _run(Path(directory))
         except DemoFailed as failed:
             sys.exit(f"the demo failed: {failed}")
-    _say(f"Done in {time.monotonic() - begun:.0f} s. Nothing is left running.")
+    say(f"Done in {time.monotonic() - begun:.0f} s. Nothing is left running.")
 
 
-def _run(directory: Path) -> None:
-    state, ready, log = directory / "state", directory / "ready", directory / "node.log"
-    _title("1. A node starts, with eight resource pools and a NATS server of its own")
-    command = ("up", "--state", str(state), "--inventory", str(DEMO), "--listen", "127.0.0.1:0")
-    _show(("up", "--state", "STATE", "--inventory", "nodes/samples/demo.yaml"))
-    with log.open("w") as output:
-        node = subprocess.Popen((*REAR, *command, "--ready-file", str(ready)), stderr=output)
-        try:
-            os.environ["REAR_ENDPOINT"] = _wait_until_ready(node, ready, log)
-            _trade(state)
-            _title("8. The node stops: it finishes what is under way, and takes its NATS server with it")
-            node.send_signal(signal.SIGTERM)
-            _expect(node.wait(STOP_TIMEOUT), 0, "stopping the node")
-        finally:
-            if node.poll() is None:
-                node.kill()
-                node.wait()
+def _run(folder: Path) -> None:
+    say(INTRODUCTION)
+    title("1. Two nodes of one domain, each with a ledger on a NATS server of its own")
+    with (
+        node(folder, "centre", 7402, "--inventory", str(DEMO)) as centre,
+        node(folder, "station", 7401, "--inventory", str(STATION), "--neighbour", centre) as station,
+    ):
+        title("2. What has the station? One core, and one GiB")
+        rear("--endpoint", station, "flavours", "list")
+        title("3. What is to run there needs more: two components, of which the second does not fit")
+        say(_without_comments(INTENT))
+        title("4. The application owner hands it in at the station, and waits until everything is active")
+        rear("--endpoint", station, "intent", "submit", str(INTENT), "--wait")
+        title("5. What happened: the steps of workflow 1 (docs/workflows.md), and what both ledgers say of them")
+        say("Times count from step 3. Steps without an event are calls, and looks at what is there.")
+        _show_steps(station, centre)
+        title("6. What both nodes have on record")
+        state = ("--state", str(folder / "station"))
+        say("The station, as the buyer:")
+        rear("--endpoint", station, "intent", "list")
+        rear("tables", "show", *state)
+        rear("tables", "show", "purchases", *state)
+        rear("tables", "show", "allocations", *state)
+        rear("tables", "show", "ratings", *state)
+        rear("--endpoint", station, "events", "--last", "18")
+        state = ("--state", str(folder / "centre"))
+        say("The centre, as the seller:")
+        rear("--endpoint", centre, "contracts", "list")
+        rear("tables", "show", *state)
+        rear("tables", "show", "holds", *state)
+        rear("tables", "show", "allocations", *state)
+        rear("--endpoint", centre, "events", "--last", "7")
+        title("7. Nobody sells twice: two buyers want all of grenoble-edge at the same instant")
+        _race(centre)
+        title("8. Both nodes stop in good order, and take their NATS servers with them")
 
 
-def _trade(state: Path) -> None:
-    _title("2. What does it offer? Machines with 4 cores and 8 GiB for the next two hours, cheapest first")
-    _rear("flavours", "list", *PIECE, "--order", "price")
-    _title(f"3. Two buyers want all of {POOL} at the same instant")
+def _show_steps(station: str, centre: str) -> None:
+    ledgers = {
+        CONSUMER: ask("--endpoint", station, "events", "--all"),
+        PROVIDER: ask("--endpoint", centre, "events", "--all"),
+    }
+    steps = list(walked(ledgers))
+    begun = min((event.at for step in steps for event in step.seen), default=datetime.now(UTC))
+    names = {CONSUMER: "station", PROVIDER: "centre"}
+    for step in steps:
+        say(f"{step.number:>3}  {names[step.side]:<8} {step.sentence}", style="1")
+        for event in step.seen:
+            after = (event.at - begun).total_seconds() * 1_000
+            say(f"       {after:>7.1f} ms  event {event.sequence} of {names[event.side]}: {event.text}")
+
+
+def _race(centre: str) -> None:
+    arguments = ("--endpoint", centre, "reserve", "grenoble-edge-1", *PIECE)
     with ThreadPoolExecutor(2) as buyers:
-        arguments = ("reserve", f"{POOL}-1", *PIECE)
-        outcomes = list(buyers.map(lambda _: _call(arguments, json_output=False), range(2)))
-    winner, loser = sorted(outcomes, key=lambda outcome: outcome.returncode)
-    _show(arguments)
-    _expect(winner.returncode, 0, "one of the two reservations")
-    _print(winner)
-    _say("… and the other buyer, who was not told a comforting lie:")
-    _show(arguments)
-    _expect(loser.returncode, 3, "the other reservation")
-    _print(loser)
-    contract = _only_contract()
-    _title("4. The second buyer takes the counter-offer: the same piece, as soon as it is free")
-    _rear(*_later(loser))
-    _title("5. The first buyer purchases before the time to purchase runs out")
-    _rear("purchase", contract)
-    _title("6. The ledger: every change is an event on NATS JetStream, each hash covers the one before")
-    _rear("events", "--last", "12")
-    _title("7. The tables are derived from it, and could be deleted at any time")
-    _rear("contracts", "list")
-    _rear("tables", "show", "holds", "--state", str(state), shown=("tables", "show", "holds", "--state", "STATE"))
-    _rear("tables", "digest", "--state", str(state), shown=("tables", "digest", "--state", "STATE"))
+        winner, loser = sorted(buyers.map(lambda _: call(*arguments), range(2)), key=lambda done: done.returncode)
+    show(*arguments)
+    say_of(winner)
+    expect(winner.returncode, 0, "one of the two reservations")
+    say("… and the other buyer, who is told what would fit:")
+    show(*arguments)
+    say_of(loser)
+    expect(loser.returncode, 3, "the other reservation")
 
 
-def _later(refused: subprocess.CompletedProcess[str]) -> tuple[str, ...]:
-    """The command that the refusal itself names for the earliest window."""
-    named = [line.strip() for line in refused.stdout.splitlines() if "--start" in line]
-    if not named:
-        raise DemoFailed("the refusal names no later window")
-    return tuple(shlex.split(named[-1])[1:])
-
-
-def _only_contract() -> str:
-    listed = json.loads(_call(("contracts", "list"), json_output=True).stdout)
-    contracts = listed.get("contracts", [])
-    if len(contracts) != 1:
-        raise DemoFailed(f"{len(contracts)} contracts where there should be one")
-    return str(contracts[0]["contractId"])
-
-
-def _rear(*arguments: str, shown: tuple[str, ...] | None = None) -> None:
-    _show(shown or arguments)
-    done = _call(arguments, json_output=False)
-    _print(done)
-    _expect(done.returncode, 0, " ".join(arguments[:2]))
-
-
-def _call(arguments: tuple[str, ...], *, json_output: bool) -> subprocess.CompletedProcess[str]:
-    options = ("--json",) if json_output else ()
-    return subprocess.run((*REAR, *options, *arguments), capture_output=True, text=True, check=False)
-
-
-def _wait_until_ready(node: subprocess.Popen[bytes], ready: Path, log: Path) -> str:
-    deadline = time.monotonic() + START_TIMEOUT
-    while not ready.exists():
-        if node.poll() is not None or time.monotonic() > deadline:
-            raise DemoFailed(f"the node did not start:\n{log.read_text()}")
-        time.sleep(0.05)
-    return ready.read_text()
-
-
-def _expect(code: int, wanted: int, what: str) -> None:
-    if code != wanted:
-        raise DemoFailed(f"{what} ended with exit code {code}, not {wanted}")
-
-
-def _print(done: subprocess.CompletedProcess[str]) -> None:
-    _say((done.stdout + done.stderr).rstrip())
-
-
-def _show(arguments: tuple[str, ...]) -> None:
-    _say(f"$ rear {shlex.join(arguments)}", style="1")
-
-
-def _title(text: str) -> None:
-    _say(f"\n{text}", style="1;36")
-
-
-def _say(text: str, style: str = "") -> None:
-    print(f"\x1b[{style}m{text}\x1b[0m" if style and sys.stdout.isatty() else text, flush=True)
+def _without_comments(document: Path) -> str:
+    lines = document.read_text().splitlines()
+    first = next(index for index, line in enumerate(lines) if line.startswith("name:"))
+    return "\n".join(lines[first:])
 
 
 if __name__ == "__main__":

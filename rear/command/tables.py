@@ -12,6 +12,8 @@ import click
 from rear.command.offline import state_option, with_store
 from rear.command.output import progress_bar, write_json, write_table
 from rear.command.settings import common_options, settings
+from rear.command.times import show_moment
+from rear.domain.window import Instant
 from rear.ledger.store import StateDirectory, Store
 from rear.projections.rebuild import rebuild
 from rear.projections.schema import TABLES
@@ -90,7 +92,13 @@ def _write_rows(connection: sqlite3.Connection, table: str, limit: int) -> None:
     if settings().json:
         write_json({"rows": rows})
     else:
-        write_table(columns, [tuple("" if value is None else str(value) for value in row.values()) for row in rows])
+        write_table(columns, [tuple(_shown(column, value) for column, value in row.items()) for row in rows])
+
+
+def _shown(column: str, value: object) -> str:
+    if value is None:
+        return ""
+    return show_moment(Instant(value)) if column.endswith("_at") and isinstance(value, int) else str(value)
 
 
 @contextmanager
