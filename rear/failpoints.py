@@ -57,7 +57,7 @@ POINTS: Final[Mapping[str, str]] = {
     "discovery.before_asking": "a component's neighbours are known, and none of them has been asked",
     "candidates.written": "what neighbours offer is in Peering Candidates, and nobody has been told",
     "orchestrator.looking": "an intent is accepted, and nothing is looked for yet",
-    "orchestrator.planned": "it is on record where components' resources are to come from, and nobody was asked",
+    "orchestrator.planned": "it is on record where components' resources are to come from, and no offer is chosen",
     "orchestrator.asked": "providers have told what they have, and none of it is chosen",
     "orchestrator.chosen": "an offer is chosen and the request to its provider on record",
     "orchestrator.purchasing": "the purchase of everything that is held is on record",

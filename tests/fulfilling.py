@@ -51,10 +51,10 @@ def component(name: str, millicores: int, **more: Any) -> Component:
     return Component(name, cpus(millicores), WORKLOAD, **more)
 
 
-def candidate(name: str, provider_id: str = PROVIDER, now: Instant = T0) -> Candidate:
+def candidate(name: str, provider_id: str = PROVIDER, now: Instant = T0, flavour_id: str = "") -> Candidate:
     """An offer of a pool of 64 cores."""
     capacity = cpus(64_000).quantities
-    offer = Offer(f"{name}-1", "", capacity, (), now)
+    offer = Offer(flavour_id or f"{name}-1", "", capacity, (), now)
     flavour = Flavour(offer, divisible(), name, gpus("T4"))
     window = Window(now, after(now, HOUR))
     return Candidate(
