@@ -11,7 +11,7 @@ from rear.domain.intent import Component, Objective
 from rear.domain.matching import assign
 from rear.domain.partition import check_against
 from rear.domain.refusals import InvalidField
-from rear.domain.selector import FlavourOrder, Selector, SetFilter, TextFilter
+from rear.domain.selector import FlavourOrder, NumberFilter, Selector, SetFilter, TextFilter
 from rear.domain.units import OfferedUnit, Unit
 from rear.domain.window import AskedWindow, Duration, Instant, Window
 
@@ -41,6 +41,23 @@ def selector_of(component: Component, now: Instant) -> Selector:
         security_standards=SetFilter(frozenset(limits.security_standards)) if limits.security_standards else None,
         tags=tuple((name, TextFilter(text)) for name, text in limits.tags),
     )
+
+
+def near_selectors(component: Component, now: Instant) -> tuple[Selector, ...]:
+    """Questions for those who have not all of it, and whose counter-offer may do all the same.
+
+    One for as much as will do in the asked window, where less will do, and one for all of it at the latest start, where
+    there is one: what fits then has its earliest window no later.
+    """
+    whole, selectors = selector_of(component, now), []
+    if component.minimum:
+        least = tuple((kind, NumberFilter(min=amount)) for kind, amount in component.least.items() if amount)
+        units = Demand(units=component.partition.units) if component.partition.units else None
+        selectors.append(replace(whole, partition=units, quantities=least))
+    if component.latest_start is not None and component.latest_start > now:
+        length = expected_window(component.window, now).duration
+        selectors.append(replace(whole, window=AskedWindow(component.latest_start, duration=length)))
+    return tuple(selectors)
 
 
 def selects(selector: Selector, candidate: Candidate, now: Instant, *, slack: Duration) -> bool | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rear import failpoints
+from rear.domain.candidate import expected_window
 from rear.domain.demand import Demand
 from rear.domain.intent import Component, Constraints, Objective
 from rear.domain.price import Money
@@ -280,6 +282,82 @@ async def test_a_search_for_another_window_does_not_hide_what_was_known(market: 
     assert search.asked, "what is known now is of another window"
 
 
+# Where nobody has all of it
+
+
+LARGE = replace(COMPONENT, partition=Demand(Quantities({"cpu_millicores": 9_000})))
+"""More than anybody has."""
+
+
+def only_where_it_fits(market: Market) -> None:
+    """Lets neighbours list what a real one would."""
+
+    def listing(number: int) -> Callable[[Question], Awaitable[Listing]]:
+        async def answer(question: Question) -> Listing:
+            known = [replace(each, window=expected_window(question.selector.window, NOW)) for each in offers[number]]
+            return Listing(tuple(each for each in known if selects(question.selector, each, NOW, slack=SLACK)))
+
+        return answer
+
+    offers = market.offers
+    market.behaviours = {number: listing(number) for number in offers}
+
+
+async def test_those_that_have_enough_are_found_where_nobody_has_all(market: Market, consumer: Consumer) -> None:
+    only_where_it_fits(market)
+    market.offers[2] = [offer(2, cpu=5_000)]
+
+    nobody = await consumer.search(LARGE)
+    enough = await consumer.search(replace(LARGE, minimum=Quantities({"cpu_millicores": 6_000})))
+
+    assert (names(nobody), names(enough)) == ([], ["p3", "p1"])
+    assert (enough.whole, len(enough.answers)) == (False, 3)
+
+
+async def test_less_is_not_looked_for_where_somebody_has_all(market: Market, consumer: Consumer) -> None:
+    only_where_it_fits(market)
+    market.offers[1] = [offer(1, hourly=9, cpu=10_000)]
+
+    search = await consumer.search(replace(LARGE, minimum=Quantities({"cpu_millicores": 6_000})))
+
+    assert (names(search), search.whole, len(market.asked)) == (["p1"], True, 3)
+
+
+async def test_a_later_window_is_looked_for_where_it_will_do(market: Market, consumer: Consumer) -> None:
+    start = Instant(NOW + 5 * HOUR)
+    asked_at: list[Instant | None] = []
+
+    async def free_later(question: Question) -> Listing:
+        asked_at.append(question.selector.window.start)
+        return Listing((offer(1),) if question.selector.window == AskedWindow(start, duration=HOUR) else ())
+
+    market.offers, market.behaviours = {}, {1: free_later}
+
+    search = await consumer.search(replace(COMPONENT, latest_start=start))
+
+    assert (names(search), search.whole, asked_at) == (["p1"], False, [None, start])
+
+
+async def test_one_that_did_not_answer_is_not_asked_for_less(market: Market, consumer: Consumer) -> None:
+    only_where_it_fits(market)
+    market.behaviours[2] = hangs
+
+    await consumer.search(replace(LARGE, minimum=Quantities({"cpu_millicores": 6_000})))
+
+    assert len(market.asked) == 5
+
+
+async def test_counter_offers_are_asked_of_a_few_only(market: Market, consumer: Consumer) -> None:
+    only_where_it_fits(market)
+    market.offers[1] = [offer(1, f"pool-{number}") for number in range(9)]
+    wanted = replace(LARGE, minimum=Quantities({"cpu_millicores": 6_000}))
+
+    first = await consumer.search(wanted)
+    after_five = await consumer.search(wanted, *(each.pool for each in first.candidates))
+
+    assert (len(first.candidates), len(after_five.candidates)) == (5, 0)
+
+
 # What is withdrawn
 
 
@@ -391,3 +469,27 @@ def test_a_question_covers_the_same_one_with_more_filters() -> None:
     assert not covers(narrow, wide)
     assert covers(Selector(), wide)
     assert not covers(wide, Selector(partition=Demand(Quantities({"cpu_millicores": 4_000}))))
+
+
+# Points
+
+
+class Cable:
+    def __init__(self) -> None:
+        self.times_cut = 0
+        failpoints.can_be_cut(self)
+
+    def cut(self) -> None:
+        self.times_cut += 1
+
+
+@pytest.mark.parametrize("point", ["discovery.before_asking", "candidates.written"])
+async def test_a_search_comes_to_its_points(consumer: Consumer, point: str) -> None:
+    cable = Cable()
+    failpoints.switch_on({failpoints.VARIABLE: f"{point}=cut"})
+    try:
+        await consumer.search()
+    finally:
+        failpoints.switch_on({})
+
+    assert cable.times_cut == 1

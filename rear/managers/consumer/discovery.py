@@ -99,12 +99,13 @@ class DiscoveryManager:
         """Who would be asked now."""
         return tuple(each for each in self._neighbours.all() if each.provider_id != self._own_id)
 
-    async def ask(self, question: Question) -> Heard:
+    async def ask(self, question: Question, among: Sequence[Neighbour] | None = None) -> Heard:
         """Puts a question to every neighbour, and waits for each until it has answered or its deadline has passed.
 
-        Nobody's failure keeps another's answer away. When this returns, Peering Candidates has what was heard.
+        `among` are those that are asked, where not all are. Nobody's failure keeps another's answer away. When this
+        returns, Peering Candidates has what was heard.
         """
-        neighbours, now = self.neighbours(), self._clock.now()
+        neighbours, now = self.neighbours() if among is None else tuple(among), self._clock.now()
         failpoints.reach("discovery.before_asking")
         with tracing.span("DiscoveryManager", neighbours=len(neighbours)):
             gate = asyncio.Semaphore(self._at_a_time)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from rear import failpoints, tracing
@@ -11,7 +12,7 @@ from rear.domain.answers import ProviderAnswer
 from rear.domain.candidate import Candidate
 from rear.domain.intent import Component
 from rear.domain.ranking import Ratings, rank
-from rear.domain.selection import ORDERS, covers, selector_of
+from rear.domain.selection import ORDERS, covers, near_selectors, selector_of
 from rear.domain.value import value
 from rear.domain.window import SECOND, Duration, Instant
 from rear.ledger.sources import Clock
@@ -42,6 +43,9 @@ LIMIT: Final = 20
 MOST_ASKED: Final = 1_000
 """What a provider may be asked for at the most."""
 
+MOST_NEAR: Final = 5
+"""Providers that are asked for a counter-offer where nobody has all of it."""
+
 REMEMBERED: Final = 64
 """Questions whose answers may serve another search."""
 
@@ -51,11 +55,14 @@ class Search:
     """What a search found: candidates, best first, and how each provider that was asked answered.
 
     `asked` is false where all of it was known already; then the answers are those of the question that was put before.
+    `whole` is false where nobody has all that is wanted: these may have as much as will do, and their counter-offers
+    will tell.
     """
 
     candidates: tuple[Candidate, ...]
     answers: tuple[ProviderAnswer, ...]
     asked: bool = True
+    whole: bool = True
 
 
 class ConsumerRear:
@@ -96,7 +103,21 @@ class ConsumerRear:
             failpoints.reach("candidates.looked")
             heard = await self._discovery.ask(question)
             self._heard.appendleft(heard)
-            return Search(self._ranked(heard.candidates, component, excluded), heard.answers)
+            ranked = self._ranked(heard.candidates, component, excluded)
+            if not ranked and (near := await self._near(component, excluded, heard)):
+                return Search(near, heard.answers, whole=False)
+            return Search(ranked, heard.answers)
+
+    async def _near(self, component: Component, excluded: frozenset[str], heard: Heard) -> tuple[Candidate, ...]:
+        """Of those that have just answered, a few that may have enough."""
+        if len(excluded) >= MOST_NEAR:
+            return ()
+        answered = [each for each, answer in zip(heard.neighbours, heard.answers, strict=True) if answer.ok]
+        for selector in near_selectors(component, self._clock.now()):
+            near = await self._discovery.ask(replace(heard.question, selector=selector), answered)
+            if ranked := self._ranked(near.candidates, component, excluded):
+                return ranked[:MOST_NEAR]
+        return ()
 
     def _question(self, component: Component, excluded: frozenset[str], now: Instant) -> Question:
         limit = min(LIMIT + len(excluded), MOST_ASKED)
