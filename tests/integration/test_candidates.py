@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rear.command.tables import tables
 from rear.domain.candidate import Candidate
 from rear.domain.window import MINUTE, Instant
 from rear.ledger.connection import Connection, Endpoint
@@ -23,6 +26,7 @@ from rear.ledger.offers import News, OffersStream, provider_token
 from rear.ledger.stream import EventStream
 from rear.managers.consumer.candidates import PeeringCandidates
 from rear.projections.candidates import CandidatesTable, candidates_digest, refill
+from rear.projections.tables import Tables
 from rear.wire.offers import Withdrawn, read_news
 from tests.examples import NOW
 from tests.market import OWN_ID, offer, provider
@@ -271,3 +275,22 @@ def test_no_two_providers_share_a_subject(one: str, other: str) -> None:
 
     assert (token == provider_token(other)) == (one == other)
     assert not {".", "*", ">", " ", "/"} & set(token)
+
+
+async def test_the_operator_sees_the_table(keeper: Keeper, tmp_path: Path) -> None:
+    await keeper.take(offer(1), offer(2))
+    Tables(tmp_path / "tables.sqlite").close()
+    look = CliRunner()
+
+    def told(*command: str) -> str:
+        result = look.invoke(tables, [*command, "--state", str(tmp_path)])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert told("digest", "--candidates") == f"{keeper.digest()[1]}  at sequence 2\n"
+    assert "peering_candidates   2" in told("show")
+    rows = json.loads(told("show", "peering_candidates", "--json"))["rows"]
+    assert [(row["provider_id"], row["flavour_id"], row["hops"]) for row in rows] == [
+        (provider(1), "pool-1", 0),
+        (provider(2), "pool-1", 0),
+    ]
