@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Final
+from uuid import uuid4
 
 import pytest
+from google.longrunning.operations_pb2 import CancelOperationRequest, WaitOperationRequest
 
+from rear.event.v1.envelope_pb2 import Envelope
 from rear.rpc.client import Client
+from rear.rpc.intents_client import IntentsClient
 from rear.rpc.refused import Refused
 from rear.v1.contract_pb2 import Contract
 from rear.v1.fabric_service_pb2 import RequestResourcesRequest, ResourceOffer
+from rear.v1.intent_service_pb2 import SubmitIntentRequest
 from tests.system.asking import ACTIVE, CONFIRMED, has_state, in_seconds, purchase, reserve
 from tests.system.evidence import Ledger
 from tests.system.failing import Failpoints
 from tests.system.fixtures import NewNode
 from tests.system.node_process import fixed_port, pool
+
+INTENT: Final = """\
+name: soon
+components:
+- name: web
+  quantities: {{cpu: 2}}
+  window: {{start: {start}, for: 1h}}
+  workload: {{command: [serve]}}
+"""
+"""An intent that fits the provider only."""
 
 
 def about(contract: Contract) -> RequestResourcesRequest:
@@ -130,3 +148,56 @@ async def test_what_is_not_agreed_or_not_so_agreed_is_refused(new_node: NewNode)
         assert (await offer(client, contract)).active
         ledger = await Ledger.read(client)
     assert len(ledger.of("allocation_peered")) == 1
+
+
+async def submit(client: IntentsClient, start: str) -> str:
+    """Hands in the intent; returns the name of its operation."""
+    request = SubmitIntentRequest(document=INTENT.format(start=start), request_id=str(uuid4()))
+    return (await client.submit_intent(request)).name
+
+
+async def events_of(client: Client, kind: str, count: int) -> list[Envelope]:
+    """The events of that kind, once there are so many."""
+    deadline = asyncio.get_running_loop().time() + 20
+    while len(found := (await Ledger.read(client)).of(kind)) < count:
+        assert asyncio.get_running_loop().time() < deadline, f"{len(found)} of {count} {kind}"
+        await asyncio.sleep(0.05)
+    return found
+
+
+async def test_two_nodes_peer_before_the_start_and_both_sides_are_active_from_it_though_either_died(
+    new_node: NewNode,
+) -> None:
+    provider = new_node(pool("machine"), name="provider", port=fixed_port())
+    provider.start()
+    consumer = new_node(pool("small", cpu=1), name="consumer", port=fixed_port())
+    consumer.options = ["--neighbour", provider.endpoint]
+    consumer.start()
+    async with IntentsClient(consumer.endpoint, patience=30) as buyer, Client(provider.endpoint, patience=30) as seller:
+        at = datetime.fromtimestamp(time.time() + 4, UTC).isoformat()
+        operations = [await submit(buyer, at), await submit(buyer, at), await submit(buyer, "+1h")]
+        peered = await events_of(buyer, "allocation_peered", 3)
+        assert {event.allocation_peered.peer_id for event in peered} == {provider.provider_id}
+        assert {event.allocation_peered.endpoint for event in peered} == {provider.endpoint}
+        assert len({event.subject for event in peered}) == len(await events_of(seller, "allocation_peered", 3)) == 3
+        for node in (provider, consumer):
+            node.kill()
+            await node.restart()
+
+        here = await events_of(buyer, "allocation_activated", 2)
+        there = await events_of(seller, "allocation_activated", 2)
+
+        assert {_contract(event) for event in here} == {_contract(event) for event in there}
+        started = (await events_of(seller, "contract_activated", 2))[0].time
+        assert all(event.time == started for event in there)
+        for name in operations[:2]:
+            assert (await buyer.wait_operation(WaitOperationRequest(name=name, timeout={"seconds": 10}))).done
+        for name in operations:
+            await buyer.cancel_operation(CancelOperationRequest(name=name))
+        assert len(await events_of(buyer, "allocation_released", 3)) == 3
+        assert len(await events_of(seller, "allocation_released", 3)) == 3
+        assert len((await Ledger.read(buyer)).of("allocation_peered", "allocation_failed")) == 3
+
+
+def _contract(event: Envelope) -> str:
+    return event.subject.rpartition(".")[2].rpartition("-")[0]
