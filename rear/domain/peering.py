@@ -39,7 +39,7 @@ def peered(
             stands = allocations.evolve(stands, event)
         elif isinstance(event, LinkEvent):
             purchase = purchases.evolve(purchase, event)
-    if not to_be_peered(purchase) or purchase.state is None or stands.state not in CARRIED_STATES:
+    if purchase.state is None or stands.state not in CARRIED_STATES:
         return events
     carried = allocations.peer(stands, Peering(purchase.order.provider_id, fabric, endpoint), cause)
     if carried is not None:
