@@ -46,7 +46,7 @@ from tests.system.node_process import fixed_port
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DOCUMENTS: Final = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
-WITH_COMMANDS: Final = ("README.md", "docs/operations.md", "docs/protocol.md", "docs/security.md")
+WITH_COMMANDS: Final = ("README.md", "docs/intents.md", "docs/operations.md", "docs/protocol.md", "docs/security.md")
 PUBLISHED_ENDPOINT: Final = "127.0.0.1:7400"
 PUBLISHED_OPS: Final = "127.0.0.1:7480"
 PUBLISHED_NEIGHBOUR: Final = "127.0.0.1:7404"
