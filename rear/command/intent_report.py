@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 
 
 def outcome(request: service_request_pb2.ServiceRequest) -> list[str]:
-    """How it has ended, or that it has not."""
+    """How it has ended, or that it has not; what was heard has been told as it was heard."""
     state = state_of(request)
     if state == "ready":
         return ["Ready: every component is active."]
     if not request.HasField("error"):
         return [f"{state.capitalize()}."]
     lines = [f"{state.capitalize()}: {request.error.message}"]
-    lines += [line for component in request.components for line in _heard(component)]
     if any(component_state_of(component) == "ENDING" for component in request.components):
         lines.append("What there is is being given back.")
     return lines

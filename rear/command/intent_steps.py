@@ -55,8 +55,8 @@ def _steps(component: service_request_pb2.ComponentStatus, intent: intent_pb2.In
         yield ("ready",), "active"
     if state in GIVEN_BACK and component.WhichOneof("placement") is not None:
         yield ("ending",), "is given back"
-    if state == "ENDED":
-        yield ("ended",), f"has nothing any more: {component.reason or 'it has ended'}"
+        if state == "ENDED":
+            yield ("ended",), "given back"
 
 
 def _elsewhere(component: service_request_pb2.ComponentStatus, intent: intent_pb2.Intent, state: str) -> Iterator[Step]:

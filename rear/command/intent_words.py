@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rear.command.counter_offers import offers
-from rear.command.times import show_roughly
 from rear.domain.demand import Demand
-from rear.domain.window import AskedWindow
+from rear.domain.window import MILLISECOND, AskedWindow
 from rear.wire.values import read_duration
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def component_state_of(component: service_request_pb2.ComponentStatus) -> str:
 def said_by(answer: service_request_pb2.ProviderAnswer) -> str:
     """Who was asked, and how it answered or why it did not."""
     who = f"{answer.provider_id} at {answer.endpoint}" if answer.provider_id else answer.endpoint
-    took = show_roughly(read_duration(answer.elapsed))
+    took = f"{round(read_duration(answer.elapsed) / MILLISECOND)} ms"
     if answer.status.code:
         return f"{who}: no answer after {took} ({answer.status.message or 'it did not say why'})"
     flavours = "1 flavour" if answer.flavours == 1 else f"{answer.flavours or 'no'} flavours"
