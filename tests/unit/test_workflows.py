@@ -15,6 +15,7 @@ from nodes import demo_steps
 from rear.domain.events import AnyEvent
 from rear.domain.link_events import LinkEvent
 from rear.domain.request_events import RequestEvent
+from rear.failpoints import POINTS
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "workflows.md").read_text()
 BUILT = 28
@@ -29,10 +30,15 @@ def section(title: str) -> str:
     return rest[: end.start()] if end else rest
 
 
+def rows(title: str) -> dict[int, list[str]]:
+    """The table of a section: what stands after the number of each step."""
+    found = re.findall(r"^\| (\d+) \|(.+)\|$", section(title), re.MULTILINE)
+    return {int(number): [cell.strip() for cell in cells.split(" |")] for number, cells in found}
+
+
 def steps(title: str) -> dict[int, tuple[str, str, str]]:
-    """The table of a section: what happens at each step, who does it, and what shows it."""
-    rows = re.findall(r"^\| (\d+) \| (.+) \| (.+) \| (.*)\|$", section(title), re.MULTILINE)
-    return {int(number): (what, part, seen) for number, what, part, seen in rows}
+    """What happens at each step, who does it, and what shows it."""
+    return {number: (what, part, seen) for number, (what, part, seen, *_) in rows(title).items()}
 
 
 FIRST = steps("Steps 1 to 28")
@@ -73,6 +79,11 @@ def test_what_shows_a_step_is_there(step: int) -> None:
             assert name in calls(), name
         elif not name.startswith("rear "):
             assert name in EVENTS, name
+
+
+def test_every_step_has_a_failpoint_that_is_there() -> None:
+    killed_at = {number: cells[3].strip("`") for number, cells in rows("Steps 1 to 28").items()}
+    assert [step for step, point in killed_at.items() if point not in POINTS] == []
 
 
 def test_every_event_of_the_buyers_side_belongs_to_a_step() -> None:
