@@ -20,7 +20,7 @@ from rear.v1 import contract_service_pb2 as contracts
 from rear.v1 import discovery_service_pb2 as discovery
 from rear.v1.contract_pb2 import Contract
 from rear.wire.values import write_instant
-from tests.system.asking import cancel, get, in_seconds, purchase, reserve
+from tests.system.asking import cancel, get, in_seconds, purchase, reserve, revoke
 
 Code = grpc.StatusCode
 PROMISES: Final = Promises()
@@ -53,7 +53,7 @@ class World:
         for stub in (self.discovery, self.contracts, self.audit):
             if (method := getattr(stub, name, None)) is not None:
                 answer = method(request, timeout=10)
-                return list(answer) if name == "ReadEvents" else answer
+                return list(answer) if name in ("ReadEvents", "WatchContracts") else answer
         raise AssertionError(name)
 
 
@@ -170,7 +170,9 @@ def unrevised(world: World) -> contracts.PurchaseFlavourRequest:
     return request
 
 
-def verb_without_id(request: contracts.PurchaseFlavourRequest | contracts.CancelContractRequest) -> Message:
+def verb_without_id(
+    request: contracts.PurchaseFlavourRequest | contracts.CancelContractRequest | contracts.RevokeContractRequest,
+) -> Message:
     request.ClearField("request_id")
     return request
 
@@ -362,6 +364,16 @@ BAD: Final = (
         code=Code.ABORTED,
         reason="REVISION_MISMATCH",
     ),
+    Bad("revocation without a reason", lambda world: revoke(world.reserved, reason=""), "reason"),
+    Bad("revocation with too long a reason", lambda world: revoke(world.reserved, reason="x" * 257), "reason"),
+    Bad("revocation without a contract", lambda world: revoke(Contract()), "contract_id"),
+    Bad("revocation without a request id", lambda world: verb_without_id(revoke(world.reserved)), "request_id"),
+    Bad(
+        "revocation by the reservation's request id",
+        lambda world: revoke(world.reserved, request_id=world.spent),
+        code=Code.ALREADY_EXISTS,
+        reason="REQUEST_ID_REUSED",
+    ),
     Bad(
         "an id that is no id",
         lambda world: get(Contract(contract_id="' OR 1=1 --")),
@@ -416,6 +428,33 @@ BAD: Final = (
         "selector with a negative latency",
         flavours(lambda request: setattr(request.selector.max_latency, "nanos", -1)),
         "selector.max_latency",
+    ),
+    # watches
+    Bad(
+        "position of a watch that is none",
+        lambda world: contracts.WatchContractsRequest(after_position="?"),
+        "after_position",
+    ),
+    Bad(
+        "too many contracts to watch",
+        lambda world: contracts.WatchContractsRequest(contract_ids=["x"] * 1_001),
+        "contract_ids",
+    ),
+    Bad(
+        "a nameless contract to watch", lambda world: contracts.WatchContractsRequest(contract_ids=[""]), "contract_ids"
+    ),
+    Bad(
+        "a watch at another provider",
+        lambda world: contracts.WatchContractsRequest(provider_id="spiffe://else.where/node/x"),
+        code=Code.NOT_FOUND,
+        reason="WRONG_PROVIDER",
+    ),
+    Bad(
+        "everybody's contracts without a name of one's own",
+        lambda world: contracts.WatchContractsRequest(all_buyers=True),
+        code=Code.PERMISSION_DENIED,
+        reason="PERMISSION_DENIED",
+        metadata={"permission": "administer"},
     ),
     # the ledger
     Bad("negative limit of events", lambda world: audit.ReadEventsRequest(limit=-1), "limit"),

@@ -11,7 +11,7 @@ from rear.domain.contract import Contract
 from rear.domain.value import value
 from rear.ledger.commit import Committed
 
-MOST_WAITING: Final = 10_000
+MOST_WAITING: Final = 2_000
 """Contracts that are kept for a watcher that does not read. One with more is told from the ledger what it missed."""
 
 
@@ -77,6 +77,11 @@ class ContractWatches:
     def sequence(self) -> int:
         """Up to where subscriptions were told. It may be behind the writer's position, which moves first."""
         return self._sequence
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody watches."""
+        return bool(self._by_buyer)
 
     def committed(self, batch: Sequence[Committed]) -> None:
         """Keeps for each subscription what it watches."""

@@ -81,6 +81,7 @@ class ContractWatching:
         own = await self._provider.writer.settled()
         with self._watches.subscribed(watched) as subscription:
             while True:
+                self._check(check)
                 start = self._watches.sequence
                 kind, told = _beginning(after, own, start)
                 yield Told(kind, (), told)
