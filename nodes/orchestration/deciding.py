@@ -50,7 +50,7 @@ from rear.domain.window import Duration, Instant
 from rear.ledger.commit import Decision
 from rear.managers.provider.provider import Provider
 
-ENOUGH: Final = 150
+ENOUGH: Final = 100
 """Events after which a commit goes out, and the rest is decided in the next one."""
 
 

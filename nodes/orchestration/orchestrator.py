@@ -142,14 +142,10 @@ class Orchestrator:
         return self._later(request_id, move)
 
     def _later(self, request_id: str, move: Move | Again | None) -> float | None:
-        match move:
-            case Again() | Search():
-                return 0.0
-            case Wait(until=until):
-                self._agenda.put(request_id, until)
-            case _:
-                self._agenda.put(request_id, None)
-                self._searching_since.pop(request_id, None)
+        if isinstance(move, Again | Search):
+            return 0.0
+        self._searching_since.pop(request_id, None)
+        self._agenda.put(request_id, move.until if isinstance(move, Wait) else None)
         return None
 
     # -- searching -----------------------------------------------------------------------------------------

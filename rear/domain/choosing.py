@@ -16,6 +16,7 @@ from rear.domain.candidate import Candidate, pool_key
 from rear.domain.counter_offer import CounterOffer
 from rear.domain.demand import Demand
 from rear.domain.flavour import parse_flavour_id
+from rear.domain.fulfilment import UNANSWERED
 from rear.domain.intent import Agreement, Component, Intent
 from rear.domain.link import Order
 from rear.domain.own_resources import asked_window, demands
@@ -27,7 +28,15 @@ from rear.domain.window import AskedWindow, Instant
 TRIES: Final = 3
 """Attempts at one pool for one component."""
 
+MOST_ATTEMPTS: Final = 32
+"""Attempts for one component in all."""
+
 FLAVOUR_CHANGED: Final = "FLAVOUR_CHANGED"
+
+OF_THE_PROVIDER: Final = frozenset(
+    {UNANSWERED, "PERMISSION_DENIED", "NOT_AUTHENTICATED", "WRONG_PROVIDER", "NOT_SERVED", "UNTRUE_ANSWER"}
+)
+"""Reasons that hold for all that a provider offers: it is not asked for another of its flavours."""
 
 
 @value
@@ -67,8 +76,15 @@ def choose(
     intent: Intent, component: Component, run: ComponentRun, candidates: Sequence[Candidate], now: Instant
 ) -> Choice | None:
     """The best candidate that has everything; None where there is none."""
+    if len(run.attempts) >= MOST_ATTEMPTS:
+        return None
     out, known = excluded(run), {(attempt.provider_id, attempt.flavour_id) for attempt in run.attempts}
-    good = [one for one in candidates if one.pool not in out and (one.provider_id, one.flavour.id) not in known]
+    shunned = {refusal.provider_id for refusal in run.refusals if refusal.reason in OF_THE_PROVIDER}
+    good = [
+        one
+        for one in candidates
+        if one.pool not in out and one.provider_id not in shunned and (one.provider_id, one.flavour.id) not in known
+    ]
     if not good:
         return None
     best = good[0]
@@ -120,7 +136,7 @@ def choose_counter_offer(
 def _counter_offers(run: ComponentRun) -> Iterator[tuple[Attempt, CounterOffer]]:
     """The newest of each pool that may be tried once more."""
     pools = [tried(attempt) for attempt in run.attempts]
-    newest = {tried(attempt): attempt for attempt in run.attempts}
+    newest = {tried(attempt): attempt for attempt in run.attempts} if len(pools) < MOST_ATTEMPTS else {}
     for pool, attempt in newest.items():
         offer = _heard(run.refusals, attempt)
         if offer is not None and pools.count(pool) < TRIES:
