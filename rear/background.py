@@ -25,6 +25,26 @@ async def end(task: asyncio.Task[None] | None) -> None:
         await asyncio.gather(task, return_exceptions=True)
 
 
+class Pauses:
+    """How long each key waits before the next attempt: twice as long each time, until something comes of it."""
+
+    def __init__(self, first: float = 0.05, longest: float = 2.0) -> None:
+        """In seconds."""
+        self._first = first
+        self._longest = longest
+        self._next: dict[str, float] = {}
+
+    def longer(self, key: str) -> float:
+        """Seconds to wait now."""
+        pause = self._next.get(key, self._first)
+        self._next[key] = min(2 * pause, self._longest)
+        return pause
+
+    def over(self, key: str) -> None:
+        """Something came of it: the next pause is a short one."""
+        self._next.pop(key, None)
+
+
 class Reconciler:
     """Brings things to where they should be, each by itself and never twice at once.
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from rear.domain.fabric import Grant, HeardOffer, Slice
 from rear.domain.value import value
+
+LONGEST_PAUSE: Final = 5.0
+"""Seconds before a fabric that does not answer is asked again; each pause is twice the one before."""
 
 
 @value

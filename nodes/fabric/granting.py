@@ -9,9 +9,8 @@ from functools import partial
 
 import structlog
 
-from nodes.fabric.driver import FabricDriver
-from nodes.fabric.pauses import Pauses
-from rear.background import Reconciler
+from nodes.fabric.driver import LONGEST_PAUSE, FabricDriver
+from rear.background import Pauses, Reconciler
 from rear.domain import allocation as allocations
 from rear.domain.allocation import CARRIED_STATES, Allocation, AllocationState
 from rear.domain.events import AllocationPeered, AllocationSide, Cause
@@ -34,7 +33,7 @@ class Granting:
         self._driver = driver
         self._granted: set[str] = set()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._pauses = Pauses()
+        self._pauses = Pauses(longest=LONGEST_PAUSE)
         self._reconciler = Reconciler("grants", self._step)
 
     @property
@@ -84,11 +83,11 @@ class Granting:
                 await self._bring_on(contract_id)
         except FabricUnavailable as error:
             log.warning("the fabric does not answer", contract=contract_id, because=str(error))
-            return self._pauses.next(contract_id)
+            return self._pauses.longer(contract_id)
         except FabricRefuses as error:
             log.error("the fabric cannot carry a contract", contract=contract_id, because=str(error))
             await self._writer.submit(partial(self._fail, contract_id, str(error)))
-        self._pauses.forget(contract_id)
+        self._pauses.over(contract_id)
         if self._peered(contract_id) is None:
             self._locks.pop(contract_id, None)
         return None

@@ -10,10 +10,9 @@ from typing import Final
 
 import structlog
 
-from nodes.fabric.driver import FabricDriver, Standing
-from nodes.fabric.pauses import Pauses
+from nodes.fabric.driver import LONGEST_PAUSE, FabricDriver, Standing
 from rear import failpoints, tracing
-from rear.background import Reconciler
+from rear.background import Pauses, Reconciler
 from rear.domain import allocation as allocations
 from rear.domain import peering
 from rear.domain.allocation import CARRIED_STATES, Allocation
@@ -65,7 +64,7 @@ class VirtualFabricManager:
         """The same of those that the fabric has attached."""
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._asking: defaultdict[str, asyncio.Semaphore] = defaultdict(partial(asyncio.Semaphore, AT_ONCE))
-        self._pauses = Pauses()
+        self._pauses = Pauses(longest=LONGEST_PAUSE)
         self._peerings = Reconciler("peerings", self._step)
         self._pairs = Reconciler("pairs", self._take_down)
 
@@ -123,12 +122,12 @@ class VirtualFabricManager:
                 return self._again(contract_id, error)
             log.error("a contract cannot be peered", contract=contract_id, because=str(error))
             await self._writer.submit(partial(self._failed, contract_id, str(error)))
-        self._pauses.forget(contract_id)
+        self._pauses.over(contract_id)
         return None
 
     def _again(self, contract_id: str, because: Exception, at_least: float = 0.0) -> float:
         log.info("a contract is not peered yet", contract=contract_id, because=str(because))
-        return self._pauses.next(contract_id, at_least)
+        return max(at_least, self._pauses.longer(contract_id))
 
     async def _peer(self, stands: Allocation, purchase: Purchase) -> None:
         """Asks for what was bought, attaches it, and records that (steps 25 and 27)."""
@@ -191,11 +190,12 @@ class VirtualFabricManager:
                 return None
             try:
                 await self._driver.disconnect(peer_id)
+            except FabricRefuses as error:
+                log.error("the fabric does not let go of a peer", peer=peer_id, because=str(error))
             except FabricUnavailable as error:
                 log.warning("the fabric does not answer", peer=peer_id, because=str(error))
-                return self._pauses.next(peer_id)
-            self._pauses.forget(peer_id)
-        self._locks.pop(peer_id, None)
+                return self._pauses.longer(peer_id)
+            self._pauses.over(peer_id)
         return None
 
 

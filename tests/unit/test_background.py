@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from rear.background import Reconciler
+from rear.background import Pauses, Reconciler
 from rear.domain.refusals import TryAgain
 from rear.domain.window import MILLISECOND, Duration
 from tests.waiting import eventually
@@ -95,3 +95,13 @@ async def test_nothing_begins_once_it_is_stopped() -> None:
 
     assert called == []
     assert not reconciler.busy
+
+
+def test_pauses_double_up_to_the_longest_and_begin_anew_once_something_came_of_it() -> None:
+    pauses = Pauses(first=1.0, longest=3.0)
+
+    assert [pauses.longer("a") for _ in range(4)] == [1.0, 2.0, 3.0, 3.0]
+    assert pauses.longer("b") == 1.0
+    pauses.over("a")
+    pauses.over("never waited")
+    assert pauses.longer("a") == 1.0

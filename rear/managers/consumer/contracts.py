@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import structlog
 
 from rear import failpoints
-from rear.background import Reconciler
+from rear.background import Pauses, Reconciler
 from rear.domain import virtual_node
 from rear.domain.allocation import Allocation
 from rear.domain.event import Cause
@@ -30,10 +30,6 @@ from rear.managers.consumer.sellers import Sellers
 
 log = structlog.get_logger(__name__)
 
-FIRST_PAUSE: Final = 0.05
-LONGEST_PAUSE: Final = 2.0
-"""Seconds before a seller is asked again that did not answer; each pause is twice the one before."""
-
 OTHER_CALLER: Final = "CALLER_CHANGED"
 """The reason of a LinkUndone where the seller would take this node for somebody else than when it was decided."""
 
@@ -44,23 +40,6 @@ class PurchaseArchive(Protocol):
     def purchase(self, contract_id: str) -> Purchase | None:
         """A purchase by its id; None where there is none."""
         ...
-
-
-class Pauses:
-    """How long each key waits before the next attempt: longer each time, until something comes of it."""
-
-    def __init__(self) -> None:
-        self._next: dict[str, float] = {}
-
-    def longer(self, key: str) -> float:
-        """Seconds to wait now."""
-        pause = self._next.get(key, FIRST_PAUSE)
-        self._next[key] = min(2 * pause, LONGEST_PAUSE)
-        return pause
-
-    def over(self, key: str) -> None:
-        """Something came of it."""
-        self._next.pop(key, None)
 
 
 class ConsumerContractManager:

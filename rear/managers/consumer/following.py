@@ -7,11 +7,11 @@ from typing import Final
 
 import structlog
 
-from rear.background import Reconciler
+from rear.background import Pauses, Reconciler
 from rear.domain.link import ContractCopy
 from rear.domain.purchase import Purchase, give_up_id
 from rear.domain.refusals import Refusal
-from rear.managers.consumer.contracts import ConsumerContractManager, Pauses
+from rear.managers.consumer.contracts import ConsumerContractManager
 from rear.managers.consumer.peers import Unanswered
 from rear.managers.consumer.sellers import Sellers
 
