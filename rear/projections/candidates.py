@@ -46,8 +46,8 @@ CREATE TABLE peering_candidates (
     routes INTEGER NOT NULL,
     age INTEGER NOT NULL,
     heard_at INTEGER NOT NULL,
-    window_start INTEGER NOT NULL,
-    window_end INTEGER NOT NULL,
+    starts_at INTEGER NOT NULL,
+    ends_at INTEGER NOT NULL,
     event BLOB NOT NULL
 );
 CREATE UNIQUE INDEX pools ON peering_candidates (provider_id, pool_id);

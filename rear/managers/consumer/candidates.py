@@ -151,7 +151,7 @@ class PeeringCandidates:
 
         What the stream cannot take stays in memory, and is written when it is heard of again.
         """
-        with tracing.span("PeeringCandidates", heard=len(heard), withdrawn=len(withdrawn)):
+        with tracing.span("keep candidates", heard=len(heard), withdrawn=len(withdrawn)):
             # Whoever searches may give up; a write that is sent is followed to its end, or the table would miss it.
             await asyncio.shield(asyncio.ensure_future(self._take(heard, withdrawn, now)))
             failpoints.reach("candidates.written")

@@ -107,7 +107,7 @@ class DiscoveryManager:
         """
         neighbours, now = self.neighbours() if among is None else tuple(among), self._clock.now()
         failpoints.reach("discovery.before_asking")
-        with tracing.span("DiscoveryManager", neighbours=len(neighbours)):
+        with tracing.span("ask neighbours", neighbours=len(neighbours)):
             gate = asyncio.Semaphore(self._at_a_time)
             replies = await asyncio.gather(*(self._ask(each, question, now, gate) for each in neighbours))
         candidates = _one_for_each_pool(replies)

@@ -94,7 +94,7 @@ class ConsumerRear:
         are asked whatever is known. Without it they are asked unless they were asked at most so long ago that what
         they said holds, for something that this question is a part of: so nothing better is overlooked.
         """
-        with tracing.span("ConsumerRear", component=component.name):
+        with tracing.span("find candidates", component=component.name):
             now = self._clock.now()
             question = self._question(component, excluded, now)
             failpoints.reach("candidates.selected")
