@@ -185,7 +185,9 @@ async def test_a_wait_ends_with_the_operation_or_with_its_time(node: NodeProcess
         waiting = asyncio.create_task(client.wait_operation(operations_pb2.WaitOperationRequest(name=operation.name)))
         await asyncio.sleep(0.1)  # so that it waits; were it late, it would only find the operation done
         await client.cancel_operation(operations_pb2.CancelOperationRequest(name=operation.name))
+        began = clock()
         assert (await waiting).done
+        assert clock() - began < 5, "nobody woke it: its deadline did"
 
 
 async def test_a_watch_begins_with_what_is_and_ends_with_the_end(node: NodeProcess) -> None:
