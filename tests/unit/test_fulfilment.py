@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rear.domain import purchase as purchases
 from rear.domain.allocation import AllocationState
 from rear.domain.counter_offer import CounterOffer
 from rear.domain.fulfilment import NOTHING_FITS, PATIENCE, RESOURCES_LOST, UNANSWERED, WINDOW_PASSED, Search, Wait
@@ -50,6 +51,22 @@ def test_nothing_is_purchased_before_every_component_is_held() -> None:
 
     pending = [purchase.pending.verb for purchase in world.purchases if purchase.pending]
     assert pending == [LinkVerb.PURCHASE, LinkVerb.PURCHASE]
+
+
+def test_what_somebody_cancels_meanwhile_is_not_held() -> None:
+    world = World()
+    world.submit(component("big", 40_000), component("huge", 50_000))
+    world.found(candidate("far"))
+    first, second = world.purchases
+    world.see(first, ContractState.RESERVED)
+    asked = purchases.request_cancel(world.state.purchases[first.id], "by-hand", "", world.cause)
+    assert asked is not None
+    world.add(asked)
+    world.see(second, ContractState.RESERVED)
+
+    world.go_on()
+
+    assert not world.request.purchasing
 
 
 def test_agreed_at_once_there_is_nothing_to_purchase() -> None:

@@ -21,7 +21,7 @@ from rear.domain.request_events import IntentAccepted
 from rear.domain.selector import LocationFilter, TextFilter
 from rear.domain.source import Elsewhere, LocalSource, VirtualNodeSource, local_hold_id
 from rear.domain.units import UnitRequest, UnitShare
-from rear.domain.window import HOUR, SECOND, AskedWindow, Duration, Instant, Window, after
+from rear.domain.window import HOUR, MINUTE, SECOND, AskedWindow, Duration, Instant, Window, after
 from tests.fulfilling import PROMISES, REQUEST, WORKLOAD, World, asked, candidate, component
 from tests.seller import T0, cpus, gpus, wish
 
@@ -177,10 +177,14 @@ def with_virtual_node() -> World:
     return world
 
 
+TEN_MINUTES = AskedWindow(None, None, Duration(10 * MINUTE))
 SECOND_REQUEST = "1c5c2f7e-94b1-5a0e-8f3b-6d2e7a1c9b41"
 
 
 def second(world: World, *components: Component) -> None:
+    for name in ("a", "b"):
+        if world.state.pools[name].offer is not None:
+            world.add(pools.retire(world.state.pools[name], "full", world.cause))
     first = world.tables.requests[REQUEST]
     intent = replace(first.intent, components=components)
     world.add(IntentAccepted(SECOND_REQUEST, 1, world.cause, intent, b""))
@@ -228,3 +232,35 @@ def test_room_that_only_overdue_reservations_take_is_used() -> None:
 
     assert isinstance(planned(world), LocalSource)
     assert sum(isinstance(event, ContractExpired) for event in world.events) == 2
+
+
+def half_an_hour(name: str, millicores: int) -> Component:
+    return component(name, millicores, window=AskedWindow(None, None, Duration(HOUR // 2)))
+
+
+def test_the_component_that_a_virtual_node_was_bought_for_keeps_its_room() -> None:
+    world = with_virtual_node()
+    second(world, half_an_hour("web", 8_001))
+    assert world.tables.requests[SECOND_REQUEST].run("web").source == Elsewhere()
+
+
+def test_one_of_two_guests_that_goes_leaves_its_room_and_the_virtual_node() -> None:
+    world = with_virtual_node()
+    second(world, half_an_hour("web", 6_000), component("store", 2_000, window=TEN_MINUTES))
+    world.now = after(world.now, 10 * MINUTE)
+    world.add(*world.deciding.go_on(SECOND_REQUEST, world.now).events)
+    assert world.tables.requests[SECOND_REQUEST].run("store").ended
+    assert not world.purchases[0].cancelling
+
+    third = "2c5c2f7e-94b1-5a0e-8f3b-6d2e7a1c9b42"
+    room = replace(world.request.intent, components=(component("late", 2_000, window=TEN_MINUTES),))
+    world.add(IntentAccepted(third, 1, world.cause, room, b""))
+    world.add(*world.deciding.go_on(third, world.now).events)
+    assert isinstance(world.tables.requests[third].run("late").source, VirtualNodeSource)
+
+    world.cancel()
+    world.go_on()
+    world.now = after(world.now, 10 * MINUTE)
+    world.add(*world.deciding.go_on(third, world.now).events)
+    assert not world.tables.requests[third].open
+    assert not world.purchases[0].cancelling  # `web` is still there
