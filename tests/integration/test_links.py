@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random, SystemRandom
@@ -21,6 +21,7 @@ from rear.domain.link_events import LinkObserved, LinkRequested
 from rear.domain.purchase import UNTRUE
 from rear.domain.refusals import ContractNotFound, PermissionDenied
 from rear.domain.window import HOUR, MINUTE, AskedWindow, Duration, after
+from rear.ledger.commit import Committed
 from rear.ledger.connection import Connection
 from rear.managers.consumer.peers import Unanswered
 from tests.buyer import Buyer, SellerInMemory, agree, copy_at, order
@@ -69,8 +70,19 @@ class Batches:
         self.seen: list[list[type]] = []
         buyer.writer.listeners.append(self)
 
-    def committed(self, batch: object) -> None:
-        self.seen.append([type(item.step.event) for item in batch])  # type: ignore[attr-defined]
+    def committed(self, batch: Sequence[Committed]) -> None:
+        self.seen.append([type(item.step.event) for item in batch])
+
+
+class Observations:
+    """A listener that keeps what was seen of contracts."""
+
+    def __init__(self, buyer: Buyer) -> None:
+        self.events: list[LinkObserved] = []
+        buyer.writer.listeners.append(self)
+
+    def committed(self, batch: Sequence[Committed]) -> None:
+        self.events += [item.step.event for item in batch if isinstance(item.step.event, LinkObserved)]
 
 
 async def test_a_reservation_comes_with_its_virtual_node_in_one_commit(buyer: Buyer, seller: Seller) -> None:
@@ -191,6 +203,28 @@ async def test_what_the_seller_does_is_followed(buyer: Buyer, seller: Seller) ->
     assert agree(buyer, seller, active)
     assert agree(buyer, seller, revoked)
     assert [LinkObserved, AllocationReleased] in batches.seen
+
+
+async def test_what_is_heard_while_an_answer_is_awaited_comes_after_it(
+    buyer: Buyer, seller: Seller, sellers: SellerInMemory
+) -> None:
+    other = await held(buyer, "r1")  # so that the seller is followed
+    answered = sellers.purchase
+
+    async def late(*asked: Any) -> ContractCopy:
+        answer = await answered(*asked)
+        await seller.contracts.revoke(asked[1], verb("k"), "gone", caller="admin", owner=None, validate_only=False)
+        await asyncio.sleep(0.1)  # it is heard of in between
+        return answer
+
+    key = await held(buyer, "r2")
+    seen = Observations(buyer)
+    sellers.purchase = late  # type: ignore[assignment,method-assign]
+    await buyer.buy(key)
+
+    await durably(buyer, lambda: buyer.bought(key).state is ContractState.REVOKED)
+    assert [(event.contract.revision, event.elapsed is not None) for event in seen.events] == [(2, True), (3, False)]
+    assert buyer.bought(other).open
 
 
 async def test_a_seller_is_not_followed_once_nothing_of_it_is_open(buyer: Buyer, sellers: SellerInMemory) -> None:

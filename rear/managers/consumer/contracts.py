@@ -20,7 +20,7 @@ from rear.domain.event import Cause
 from rear.domain.events import AnyEvent
 from rear.domain.link import ContractCopy, LinkVerb
 from rear.domain.purchase import UNTRUE, PendingLink, Purchase
-from rear.domain.refusals import CapacityExceeded, ContractNotFound, Refusal, RefusedElsewhere
+from rear.domain.refusals import CapacityExceeded, ContractNotFound, Refusal, RefusedElsewhere, TryAgain
 from rear.domain.virtual_node import virtual_node_id
 from rear.domain.window import SECOND, Duration, Instant
 from rear.ledger.commit import Committed, Decision
@@ -53,6 +53,8 @@ class ConsumerContractManager:
         self._sellers = sellers
         self._links = Reconciler("purchases", self._bring_on)
         self._pauses = Pauses()
+        self._heard: dict[str, ContractCopy | None] = {}
+        """By the contracts that something is asked about just now: what was heard of them meanwhile."""
         self.on_open: Callable[[Purchase], None] = lambda _: None
         """Told of each purchase that is open when this starts, and whenever one changes and is."""
 
@@ -89,6 +91,15 @@ class ConsumerContractManager:
 
         return await self._record(contract.id, decide)
 
+    async def hear(self, contract: ContractCopy) -> None:
+        """Records what nobody asked for. While the seller's answer about it is awaited, that one is recorded first."""
+        if contract.id not in self._heard:
+            await self.see(contract)
+            return
+        before = self._heard[contract.id]
+        if before is None or contract.revision > before.revision:
+            self._heard[contract.id] = contract
+
     async def ask(self, purchase: Purchase) -> bool:
         """Asks the seller how the contract stands, and records that; tells whether it changed anything.
 
@@ -115,22 +126,26 @@ class ConsumerContractManager:
         purchase = self.open.get(contract_id)
         if purchase is None or purchase.pending is None:
             return None
+        self._heard[contract_id] = None
         try:
             moved = await self._attempt(purchase, purchase.pending)
         except Unanswered as silence:
-            log.info(
-                "no answer of a seller", contract=contract_id, verb=purchase.pending.verb.value, because=str(silence)
-            )
+            log.info("no answer of a seller", contract=contract_id, because=str(silence))
             moved = False
+        except TryAgain:
+            raise
         except Refusal as refusal:
-            log.warning(
-                "a seller refuses what it must know", contract=contract_id, reason=refusal.reason, because=str(refusal)
-            )
+            log.warning("a seller does not tell", contract=contract_id, reason=refusal.reason, because=str(refusal))
             moved = False
-        if not moved:
+        finally:
+            heard = self._heard.pop(contract_id)
+        if moved:
+            failpoints.reach("links.observed")
+        if heard is not None:
+            moved = await self.see(heard) or moved
+        if not moved and self.open.get(contract_id) is purchase:
             return self._pauses.longer(contract_id)
         self._pauses.over(contract_id)
-        failpoints.reach("links.observed")
         return 0.0
 
     async def _attempt(self, purchase: Purchase, pending: PendingLink) -> bool:

@@ -10,7 +10,7 @@ import structlog
 from rear.background import Pauses, Reconciler
 from rear.domain.link import ContractCopy
 from rear.domain.purchase import Purchase, give_up_id
-from rear.domain.refusals import Refusal
+from rear.domain.refusals import Refusal, TryAgain
 from rear.managers.consumer.contracts import ConsumerContractManager
 from rear.managers.consumer.peers import Unanswered
 from rear.managers.consumer.sellers import Sellers
@@ -69,6 +69,8 @@ class SellerFollower:
                         return None
         except Unanswered as silence:
             log.info("a seller cannot be followed just now", seller=seller, because=str(silence))
+        except TryAgain:
+            raise
         except Refusal as refusal:
             log.warning("a seller does not let itself be followed", seller=seller, because=str(refusal))
             await self._ask_for_the_others(seller, set())
@@ -79,7 +81,7 @@ class SellerFollower:
         if purchase is None or _seller(purchase) != seller:
             return  # reserved by something else that is the same caller to the seller
         if purchase.open:
-            await self._manager.see(contract)
+            await self._manager.hear(contract)
         elif purchase.undone is not None and contract.live:
             log.warning("a contract that was given up is there", contract=contract.id, because=purchase.undone.reason)
             await self._sellers.cancel(purchase.order, contract.id, give_up_id(contract.id), GIVEN_UP)
@@ -90,6 +92,8 @@ class SellerFollower:
             if purchase.id not in told:
                 try:
                     await self._manager.ask(purchase)
+                except TryAgain:
+                    raise
                 except Refusal as refusal:
                     log.warning("a seller does not tell of a contract", contract=purchase.id, because=str(refusal))
 
