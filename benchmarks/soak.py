@@ -52,6 +52,10 @@ def parts(rounds: int, nats_rounds: int, seed: int) -> dict[str, Part]:
             ("tests/integration/test_links.py", "tests/system/test_links.py"),
             {"REAR_LINK_ROUNDS": str(5 * rounds), "REAR_SEED": str(seed)},
         ),
+        "watches": Part(
+            ("tests/integration/test_contract_watching.py", "tests/system/test_contract_watch.py"),
+            {"REAR_WATCH_ROUNDS": str(rounds), "REAR_SEED": str(seed)},
+        ),
         "machines": Part(
             ("tests/integration/test_state_machine.py", "tests/unit", f"--hypothesis-seed={seed}"),
             {"HYPOTHESIS_PROFILE": "deep"},

@@ -39,6 +39,7 @@ from rear.projections.tables import Tables
 
 SERVICE: Final = "n1"
 PROVIDER: Final = "spiffe://campus.example/node/n1"
+OPERATOR: Final = "spiffe://campus.example/administrator/root"
 BUYER: Final = "spiffe://edge.example/node/n2"
 NOW: Final = AskedWindow()
 T0: Final = Instant(1_767_225_600_000_000_000)
@@ -221,6 +222,11 @@ class Seller:
     async def cancel(self, key: str, command: VerbCommand, *, caller: str = BUYER) -> Answered:
         return await self.contracts.cancel(
             key, command, "no longer needed", caller=caller, owner=caller, validate_only=False
+        )
+
+    async def revoke(self, key: str, command: VerbCommand) -> Answered:
+        return await self.contracts.revoke(
+            key, command, "the machine is broken", caller=OPERATOR, owner=None, validate_only=False
         )
 
     async def digests(self) -> tuple[str, str]:

@@ -30,7 +30,7 @@ from hypothesis.stateful import (
 
 from rear.domain.contract import Contract
 from rear.domain.demand import Demand
-from rear.domain.events import ContractCancelled, ContractPurchased, ContractReserved, PoolReserved
+from rear.domain.events import ContractCancelled, ContractPurchased, ContractReserved, ContractRevoked, PoolReserved
 from rear.domain.lifecycle import CONTRACT_LIFECYCLE, ContractState
 from rear.domain.refusals import (
     CapacityExceeded,
@@ -268,6 +268,18 @@ class SellerMachine(RuleBasedStateMachine):
         if live:
             made.verbs.append(("cancel", f"r{self.count}", None))
 
+    @rule(made=reservations)
+    def revoke(self, made: Made) -> None:
+        assert made.known is not None
+        self.count += 1
+        state = self.should_be(self.seller_has(made)).state
+        answered = self.run(self.seller.revoke(made.known.id, verb(f"r{self.count}")))
+        live = state in (ContractState.RESERVED, ContractState.CONFIRMED, ContractState.ACTIVE)
+        assert answered.contract.state is (ContractState.REVOKED if live else state)
+        self.learn(made, answered)
+        if live:
+            made.verbs.append(("revoke", f"r{self.count}", None))
+
     @rule(made=reservations, other_body=st.booleans())
     def repeat_a_verb(self, made: Made, other_body: bool) -> None:
         if not made.verbs:
@@ -275,9 +287,9 @@ class SellerMachine(RuleBasedStateMachine):
         assert made.known is not None
         name, request_id, revision = made.verbs[-1]
         command = verb(request_id, revision, "other") if other_body else verb(request_id, revision)
-        call = self.seller.purchase if name == "purchase" else self.seller.cancel
+        calls = {"purchase": self.seller.purchase, "cancel": self.seller.cancel, "revoke": self.seller.revoke}
         try:
-            answered = self.run(call(made.known.id, command))
+            answered = self.run(calls[name](made.known.id, command))
         except RequestIdReused:
             assert other_body
         else:
@@ -448,7 +460,7 @@ class SellerMachine(RuleBasedStateMachine):
                     assert event.originator_version == versions.get(message.subject, 0) + 1
                     versions[message.subject] = event.originator_version
                     request = event.cause.request_id
-                    if isinstance(event, ContractReserved | ContractPurchased | ContractCancelled):
+                    if isinstance(event, ContractReserved | ContractPurchased | ContractCancelled | ContractRevoked):
                         effects[type(event).__name__, request] += 1
                     elif isinstance(event, PoolReserved):
                         effects["hold", event.hold.id] += 1

@@ -23,12 +23,14 @@ from tests.system.asking import (
     COMPLETED,
     CONFIRMED,
     EXPIRED,
+    REVOKED,
     cancel,
     get,
     has_state,
     now,
     purchase,
     reserve,
+    revoke,
 )
 from tests.system.evidence import Ledger
 from tests.system.load import EXPECTED_REFUSALS, Request
@@ -122,7 +124,7 @@ class Scene:
             case "window end":
                 return reserve("a-1", cores=3, end=due, confirm=True)
             case _:
-                return reserve("a-1", cores=3, confirm=self.verb == "cancel" and index % 2 == 0)
+                return reserve("a-1", cores=3, confirm=self.verb in ("cancel", "revoke") and index % 2 == 0)
 
     @staticmethod
     def _until(due: Instant, flavour: str, cores: float) -> ReserveFlavourRequest:
@@ -146,6 +148,8 @@ class Scene:
                 return [(Client.purchase_flavour, purchase(contract)) for contract in mine]
             case "cancel":
                 return [(Client.cancel_contract, cancel(contract)) for contract in mine]
+            case "revoke":
+                return [(Client.revoke_contract, revoke(contract)) for contract in mine]
             case "reserve":
                 return [(Client.reserve_flavour, reserve("a-1", cores=8)) for _ in range(WAVE)]
             case _:  # they want the room of what time is about to end
@@ -169,7 +173,7 @@ class Scene:
         for contract in [contract for _, contract in stage.granted if contract.flavour_id == "a-1"]:
             with contextlib.suppress(KeyError):
                 live = await _get(client, contract)
-                if live.state not in {EXPIRED, CANCELLED, COMPLETED}:
+                if live.state not in {EXPIRED, CANCELLED, REVOKED, COMPLETED}:
                     await stage.ask(client, Client.cancel_contract, cancel(contract))
         whole = await stage.ask(client, Client.reserve_flavour, reserve("a-1", cores=20))
         assert whole is not None, "capacity that nobody holds has not come back"
@@ -190,6 +194,7 @@ BY_TIME: Final = frozenset({"expiry", "window end"})
 EFFECTS: Final = {
     "purchase": "contract_purchased",
     "cancel": "contract_cancelled",
+    "revoke": "contract_revoked",
     "expiry": "contract_expired",
     "window end": "contract_completed",
 }
@@ -197,6 +202,7 @@ GOALS: Final = {
     "reserve": (),
     "purchase": (CONFIRMED, ACTIVE),
     "cancel": (CANCELLED,),
+    "revoke": (REVOKED,),
     "expiry": (EXPIRED,),
     "window end": (COMPLETED,),
 }
