@@ -10,6 +10,7 @@ from rear.domain.link import LinkVerb
 from rear.domain.link_events import LinkObserved, LinkRequested, LinkUndone
 from rear.domain.purchase import Purchase
 from rear.domain.request_events import ProvidersAsked
+from rear.domain.service_request import ServiceRequest
 from rear.domain.value import value
 from rear.domain.window import HOUR, SECOND, Duration
 
@@ -21,6 +22,9 @@ LONGEST: Final = HOUR
 
 NO_ANSWER: Final = frozenset({1, 2, 4, 13, 14})
 """CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, INTERNAL and UNAVAILABLE, as numbers of `google.rpc.Code`."""
+
+UNPROVEN: Final = 16
+"""UNAUTHENTICATED: whoever answered is not the provider that was meant, and says nothing of it."""
 
 WORTH_OF_A_KEPT_ONE: Final = 3
 COST_OF_SILENCE: Final = 2
@@ -86,11 +90,7 @@ REVOKED: Final = Rating(revoked=1)
 def rated(event: Event, before: object) -> list[tuple[str, Rating]]:
     """What an event says of providers, by their ids. `before` is the aggregate before it."""
     if isinstance(event, ProvidersAsked):
-        return [
-            (answer.provider_id, UNANSWERED if answer.code in NO_ANSWER else _answered(answer.elapsed))
-            for answer in event.answers
-            if answer.provider_id
-        ]
+        return _of_answers(event, before)
     if not isinstance(before, Purchase):
         return []
     found: list[Rating] = []
@@ -110,6 +110,22 @@ def rated(event: Event, before: object) -> list[tuple[str, Rating]]:
                 found += [REVOKED] if copy.state is ContractState.REVOKED else []
             found.append(_answered(event.elapsed))
     return [(before.order.provider_id, each) for each in found if each != UNKNOWN]
+
+
+def _of_answers(event: ProvidersAsked, before: object) -> list[tuple[str, Rating]]:
+    """A provider that stays silent while a component is looked for again and again was silent once."""
+    runs = before.components if isinstance(before, ServiceRequest) else ()
+    earlier = [answer for run in runs if run.name == event.component for answer in run.answers]
+    silent = {answer.provider_id for answer in earlier if answer.code in NO_ANSWER}
+    found: list[tuple[str, Rating]] = []
+    for answer in event.answers:
+        if not answer.provider_id or answer.code == UNPROVEN:
+            continue
+        if answer.code not in NO_ANSWER:
+            found.append((answer.provider_id, _answered(answer.elapsed)))
+        elif answer.provider_id not in silent:
+            found.append((answer.provider_id, UNANSWERED))
+    return found
 
 
 def _unheard(purchase: Purchase) -> bool:

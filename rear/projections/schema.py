@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA_VERSION: Final = 11
+SCHEMA_VERSION: Final = 12
 """Another number, and the tables are rebuilt from the ledger."""
 
 CONDEMNED: Final = -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -16,9 +17,10 @@ from rear.domain.link import ContractCopy, LinkVerb
 from rear.domain.link_events import LinkEvent, LinkObserved, LinkRequested, LinkUndone
 from rear.domain.purchase import Purchase
 from rear.domain.rating import LONGEST, UNKNOWN, Rating, rated
-from rear.domain.request_events import ProvidersAsked
+from rear.domain.request_events import IntentAccepted, ProvidersAsked
+from rear.domain.service_request import evolve
 from rear.domain.window import MILLISECOND, SECOND, Duration, Instant, after
-from tests.examples import CONTRACT, COPY, NOW, ORDER
+from tests.examples import CONTRACT, COPY, EVENTS, NOW, ORDER
 
 SELLER = ORDER.provider_id
 FAST = Duration(12 * MILLISECOND)
@@ -102,12 +104,29 @@ def test_questions_count_by_who_answered_and_in_what_time() -> None:
         ProviderAnswer("b", "h:2", 4, "it did not answer in 2 s", Duration(2 * SECOND)),
         ProviderAnswer("c", "h:3", 7, "you may not list", FAST),
         ProviderAnswer("", "h:4", 14, "nobody is there", FAST),
+        ProviderAnswer("e", "h:5", 16, "its certificate is of another", FAST),
     )
     assert rated(ProvidersAsked("request", 3, Cause(NOW, NOW), "web", answers), None) == [
         ("a", Rating(answers=1, elapsed=FAST, slowest=FAST)),
         ("b", Rating(unanswered=1)),
         ("c", Rating(answers=1, elapsed=FAST, slowest=FAST)),
     ]
+
+
+def test_who_stays_silent_while_a_component_is_looked_for_was_silent_once() -> None:
+    def asked(version: int, *codes: int) -> ProvidersAsked:
+        answers = tuple(ProviderAnswer(f"p{index}", "h:1", code, "", FAST) for index, code in enumerate(codes))
+        return ProvidersAsked(accepted.originator_id, version, at(version), component, answers)
+
+    accepted = next(event for event in EVENTS if isinstance(event, IntentAccepted))
+    component = accepted.intent.components[0].name
+    request = evolve(None, accepted)
+    counted: Counter[str] = Counter()
+    for version, codes in enumerate([(4, 4), (4, 0), (14, 4), (4, 4)], 2):
+        event = asked(version, *codes)
+        counted.update(provider_id for provider_id, rating in rated(event, request) if rating.unanswered)
+        request = evolve(request, event)
+    assert counted == {"p0": 1, "p1": 2}
 
 
 def test_a_time_is_bounded_whatever_the_ledger_says() -> None:
