@@ -17,7 +17,8 @@ from rear.domain.link_events import LinkEvent
 from rear.domain.request_events import RequestEvent
 from rear.failpoints import POINTS
 
-DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "workflows.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = (ROOT / "docs" / "workflows.md").read_text()
 BUILT = 28
 
 
@@ -44,6 +45,13 @@ def steps(title: str) -> dict[int, tuple[str, str, str]]:
 FIRST = steps("Steps 1 to 28")
 LAST = steps("Steps 29 to 38")
 EVENTS = {event.__name__ for event in get_args(AnyEvent)}
+
+SPANS = {
+    span
+    for package in ("rear", "nodes")
+    for file in (ROOT / package).rglob("*.py")
+    for span in re.findall(r'tracing\.span\("([^"]+)"', file.read_text())
+}
 
 
 def calls() -> set[str]:
@@ -74,6 +82,9 @@ def test_the_other_workflows_are_numbered_and_said_to_be_missing(title: str) -> 
 @pytest.mark.parametrize("step", [*FIRST, *LAST])
 def test_what_shows_a_step_is_there(step: int) -> None:
     _, _, seen = (FIRST | LAST)[step]
+    for name in re.findall(r"span `([^`]+)`", seen):
+        assert name in SPANS, name
+    seen = re.sub(r"span `[^`]+`", "", seen)
     for name in re.findall(r"`([^`]+)`", seen):
         if name.startswith("rear.v1."):
             assert name in calls(), name
