@@ -11,12 +11,11 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from nodes.demo_shell import DemoFailed, ask, call, expect, node, rear, say, say_of, show, title
+from nodes.demo_shell import DemoFailed, ask, call_at_once, expect, node, rear, say, say_of, show, title
 from nodes.demo_steps import CONSUMER, PROVIDER, walked
 from nodes.inventory import DEMO
 
@@ -62,6 +61,7 @@ def _run(folder: Path) -> None:
         say("The station, as the buyer:")
         rear("--endpoint", station, "intent", "list")
         rear("tables", "show", *state)
+        rear("tables", "show", "peering_candidates", *state)
         rear("tables", "show", "purchases", *state)
         rear("tables", "show", "allocations", *state)
         rear("tables", "show", "ratings", *state)
@@ -70,6 +70,7 @@ def _run(folder: Path) -> None:
         say("The centre, as the seller:")
         rear("--endpoint", centre, "contracts", "list")
         rear("tables", "show", *state)
+        rear("tables", "show", "available_resources", *state)
         rear("tables", "show", "holds", *state)
         rear("tables", "show", "allocations", *state)
         rear("--endpoint", centre, "events", "--last", "7")
@@ -95,15 +96,14 @@ def _show_steps(station: str, centre: str) -> None:
 
 def _race(centre: str) -> None:
     arguments = ("--endpoint", centre, "reserve", "grenoble-edge-1", *PIECE)
-    with ThreadPoolExecutor(2) as buyers:
-        winner, loser = sorted(buyers.map(lambda _: call(*arguments), range(2)), key=lambda done: done.returncode)
+    winner, loser = sorted(call_at_once(*arguments, times=2), key=lambda said: said.exit_code)
     show(*arguments)
     say_of(winner)
-    expect(winner.returncode, 0, "one of the two reservations")
+    expect(winner.exit_code, 0, "one of the two reservations")
     say("… and the other buyer, who is told what would fit:")
     show(*arguments)
     say_of(loser)
-    expect(loser.returncode, 3, "the other reservation")
+    expect(loser.exit_code, 3, "the other reservation")
 
 
 def _without_comments(document: Path) -> str:

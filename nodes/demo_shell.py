@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -11,9 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from rear.command.main import run_command
 
 REAR: Final = (sys.executable, "-m", "rear.command.main")
 START_TIMEOUT: Final = 30.0
@@ -22,6 +26,15 @@ STOP_TIMEOUT: Final = 20.0
 
 class DemoFailed(Exception):
     """A step did not end as it should have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How a command ended, and what it said on stdout and on stderr."""
+
+    exit_code: int
+    out: str
+    err: str
 
 
 @contextmanager
@@ -63,20 +76,31 @@ def rear(*arguments: str, exit_code: int = 0) -> str:
     show(*arguments)
     done = call(*arguments)
     say_of(done)
-    expect(done.returncode, exit_code, " ".join(arguments))
-    return done.stdout
+    expect(done.exit_code, exit_code, " ".join(arguments))
+    return done.out
 
 
 def ask(*arguments: str) -> list[dict[str, Any]]:
     """What a command says to programs, one JSON document a line; it is not shown."""
     done = call("--json", *arguments)
-    expect(done.returncode, 0, " ".join(arguments))
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    expect(done.exit_code, 0, " ".join(arguments))
+    return [json.loads(line) for line in done.out.splitlines()]
 
 
-def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command."""
-    return subprocess.run((*REAR, *arguments), capture_output=True, text=True, check=False)
+def call(*arguments: str) -> Said:
+    """Runs a command. In this process, because most of the time of a command is its start."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = run_command(arguments)
+    return Said(code, out.getvalue(), err.getvalue())
+
+
+def call_at_once(*arguments: str, times: int) -> list[Said]:
+    """Runs a command in several processes at the same time."""
+    pipe, command = subprocess.PIPE, (*REAR, *arguments)
+    running = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) for _ in range(times)]
+    ended = [(process, *process.communicate()) for process in running]
+    return [Said(process.returncode, out, err) for process, out, err in ended]
 
 
 def expect(code: int, wanted: int, what: str) -> None:
@@ -90,9 +114,9 @@ def show(*arguments: str, background: bool = False) -> None:
     say(f"$ rear {shlex.join(map(_short, arguments))}{' &' if background else ''}", style="1")
 
 
-def say_of(done: subprocess.CompletedProcess[str]) -> None:
+def say_of(done: Said) -> None:
     """Shows what a command said, first of all why it failed."""
-    say((done.stderr + done.stdout).rstrip())
+    say((done.err + done.out).rstrip())
 
 
 def title(text: str) -> None:

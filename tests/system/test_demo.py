@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from nodes.demo_steps import STEPS
@@ -16,7 +15,6 @@ WITHOUT_EVENT = {1, 2, 4, 5, 6, 8, 9, 10, 11, 12, 15, 19, 25}
 
 
 def test_the_demo_shows_every_step_with_what_is_on_record() -> None:
-    began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "nodes.demo"], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
     )
@@ -28,4 +26,3 @@ def test_the_demo_shows_every_step_with_what_is_on_record() -> None:
     assert re.search(r"^\d+ +leipzig-cpu +\S+ +CONTRACT +20\S+Z +20\S+Z$", done.stdout, re.MULTILINE)
     assert "Counter-offer on grenoble-edge-2" in done.stdout
     assert "Nothing is left running." in done.stdout
-    assert time.monotonic() - began < 60
