@@ -25,6 +25,7 @@ class Plan:
     big_calls: int = 500
     rebuilds: int = 1
     repeats: int = 3
+    intents: int = 200
 
     @property
     def hot_capacity(self) -> int:
@@ -47,5 +48,6 @@ QUICK: Final = replace(
     live=300,
     big_calls=30,
     repeats=1,
+    intents=8,
 )
 """Every line of the report, from numbers too small to mean anything."""

@@ -15,7 +15,7 @@ import grpc
 import structlog
 import uvloop
 
-from benchmarks import hot_pool, ledgers, listing, reserving, takeover
+from benchmarks import hot_pool, intents, ledgers, listing, reserving, takeover
 from benchmarks.figures import Figure, as_json, report
 from benchmarks.plan import FULL, QUICK, Plan
 
@@ -26,6 +26,7 @@ SECTIONS: Final[Mapping[str, tuple[str, Measure]]] = {
     "hot": ("Reserve, one hot pool", hot_pool.measure),
     "list": ("List with a selector", listing.measure),
     "ledger": ("A ledger of some size", ledgers.measure),
+    "intent": ("From an intent to active resources", intents.measure),
     "takeover": ("A standby takes over", takeover.measure),
 }
 
