@@ -40,6 +40,11 @@ def parts(rounds: int, nats_rounds: int, seed: int) -> dict[str, Part]:
             {"REAR_ROUNDS": str(rounds), "REAR_NATS_ROUNDS": str(nats_rounds), "REAR_SEED": str(seed)},
             shared=True,
         ),
+        "workflow": Part(
+            ("tests/system/test_workflow_kills.py",),
+            {"REAR_WORKFLOW_CELLS": "all", "REAR_SEED": str(seed)},
+            shared=True,
+        ),
         "faults": Part(
             tuple(f"tests/system/test_faults_{what}.py" for what in ("disk", "network", "clock", "ledger")),
             {"REAR_OUTAGE": "60", "REAR_FILLS": "20"},

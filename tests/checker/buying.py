@@ -77,7 +77,7 @@ class Buying:
         """What stands in the end though nobody needs it: of service requests that have ended, and of none."""
         over = {key for key, run in self.runs.items() if run.ended}
         for bought in self.purchases.values():
-            if bought.live and bought.service_request_id in over:
+            if bought.live and bought.service_request_id in over and not self._is_shared(bought):
                 yield f"contract {bought.contract_id} of a service request that has ended is not given back"
         needed = {hold for key, run in self.runs.items() if key not in over for hold in run.holds.values()}
         for hold in self.local.keys() - needed:
@@ -266,6 +266,11 @@ class Buying:
             node.state == "ACTIVE" and (node.contract_id in wanted or key == run.places.get(component))
             for key, node in self.nodes.items()
         )
+
+    def _is_shared(self, bought: Bought) -> bool:
+        """Whether a component of a service request that runs has a place on its virtual node."""
+        used = {place for run in self.runs.values() if not run.ended for place in run.places.values()}
+        return any(key in used for key, node in self.nodes.items() if node.contract_id == bought.contract_id)
 
     def _find(self, what: str) -> None:
         if what not in self._found:
