@@ -34,6 +34,11 @@ LINES = {
         "start-up, tables deleted",
         "rebuild of the tables",
     ],
+    "intent": [
+        *(f"intents, {n} in flight, p{percent}" for n in (1, 8) for percent in (50, 99)),
+        *(f"of it: {phase}" for phase in ("accept", "look", "ask", "reserve", "record", "purchase", "peer", "tell")),
+        "p50 of an intent in reserves",
+    ],
     "takeover": ["take-over, from SIGKILL to the first OK", "take-over, the longest"],
 }
 
