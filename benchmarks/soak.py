@@ -59,7 +59,7 @@ def parts(rounds: int, nats_rounds: int, seed: int) -> dict[str, Part]:
         ),
         "watches": Part(
             ("tests/integration/test_contract_watching.py", "tests/system/test_contract_watch.py"),
-            {"REAR_WATCH_ROUNDS": str(rounds), "REAR_SEED": str(seed)},
+            {"REAR_WATCH_ROUNDS": str(1 + rounds // 4), "REAR_SEED": str(seed)},
         ),
         "machines": Part(
             ("tests/integration/test_state_machine.py", "tests/unit", f"--hypothesis-seed={seed}"),
