@@ -184,7 +184,8 @@ def submitted(owned: grpc.Channel, request_id: str) -> str:
 
 
 def intent(request_id: str = "a-question", *, validate_only: bool = False) -> intent_service_pb2.SubmitIntentRequest:
-    document = "name: a\ncomponents: [{name: b, quantities: {cpu: 500m}, workload: {command: [c]}}]\n"
+    """Of more cores than the pool `untouched` has."""
+    document = "name: a\ncomponents: [{name: b, quantities: {cpu: 12}, workload: {command: [c]}}]\n"
     return intent_service_pb2.SubmitIntentRequest(document=document, request_id=request_id, validate_only=validate_only)
 
 
