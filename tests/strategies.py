@@ -295,7 +295,11 @@ EVENTS: Final[Mapping[type[Event], SearchStrategy[AnyEvent]]] = {
     IntentAccepted: st.builds(IntentAccepted, **every, intent=intents, fingerprint=hashes),
     ComponentPlanned: st.builds(ComponentPlanned, **every, component=texts, source=sources, window=st.none() | windows),
     ProvidersAsked: st.builds(
-        ProvidersAsked, **every, component=texts, answers=st.lists(provider_answers, max_size=3).map(tuple)
+        ProvidersAsked,
+        **every,
+        component=texts,
+        answers=st.lists(provider_answers, max_size=3).map(tuple),
+        known_before=st.booleans(),
     ),
     CandidateChosen: st.builds(
         CandidateChosen,

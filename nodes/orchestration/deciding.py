@@ -56,11 +56,15 @@ ENOUGH: Final = 100
 
 @value
 class Found:
-    """What a search for a component came to. `final` tells whether it is given up where none of it will do."""
+    """What a search for a component came to. `final` tells whether it is given up where none of it will do.
+
+    Where nobody was `asked`, the answers are those to an earlier question.
+    """
 
     candidates: tuple[Candidate, ...]
     answers: tuple[ProviderAnswer, ...]
     final: bool
+    asked: bool = True
 
 
 @value
@@ -186,7 +190,7 @@ class Deciding:
         key, run, component = request.id, request.run(name), request.wanted(name)
         version = request.version + 1
         if found.answers and found.answers != run.answers:
-            trial.add(ProvidersAsked(key, version, cause, name, found.answers))
+            trial.add(ProvidersAsked(key, version, cause, name, found.answers, known_before=not found.asked))
             version += 1
         choice = choose(request.intent, component, run, found.candidates, cause.at)
         if choice is None and found.final:

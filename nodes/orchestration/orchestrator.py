@@ -166,7 +166,7 @@ class Orchestrator:
             search = await self._rear.search(component, excluded=out, fresh=True)
         silent = any(not answer.ok for answer in search.answers)
         final = not silent or self._provider.writer.now() >= since + self._patience
-        return Found(search.candidates, search.answers, final)
+        return Found(search.candidates, search.answers, final, search.asked)
 
     # -- waking --------------------------------------------------------------------------------------------
 

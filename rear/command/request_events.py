@@ -26,7 +26,8 @@ def _planned(body: events.ComponentPlanned) -> str:
 
 
 def _asked(body: events.ProvidersAsked) -> str:
-    return f"{body.component}: {'; '.join(map(_answer, body.answers)) or 'nobody is known'}"
+    before = "as was known before: " if body.known_before else ""
+    return f"{body.component}: {before}{'; '.join(map(_answer, body.answers)) or 'nobody is known'}"
 
 
 def _answer(answer: requests.ProviderAnswer) -> str:

@@ -90,7 +90,8 @@ REVOKED: Final = Rating(revoked=1)
 def rated(event: Event, before: object) -> list[tuple[str, Rating]]:
     """What an event says of providers, by their ids. `before` is the aggregate before it."""
     if isinstance(event, ProvidersAsked):
-        return _of_answers(event, before)
+        # Answers that were known before count where they were given.
+        return [] if event.known_before else _of_answers(event, before)
     if not isinstance(before, Purchase):
         return []
     found: list[Rating] = []

@@ -34,10 +34,14 @@ class ComponentPlanned(OfRequest):
 
 @value
 class ProvidersAsked(OfRequest):
-    """Providers were asked for flavours, and this is how each of them answered (step 13)."""
+    """Providers were asked for flavours, and this is how each of them answered (step 13).
+
+    Where that was `known_before`, nobody was asked, and these are the answers to an earlier question.
+    """
 
     component: str
     answers: tuple[ProviderAnswer, ...]
+    known_before: bool = False
 
 
 @value

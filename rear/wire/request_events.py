@@ -72,12 +72,13 @@ def write_asked(body: bodies.ProvidersAsked, event: ProvidersAsked) -> None:
     body.component = event.component
     for answer in event.answers:
         write_answer(body.answers.add(), answer)
+    body.known_before = event.known_before
 
 
 def read_asked(body: bodies.ProvidersAsked, request_id: str, version: int, cause: Cause) -> ProvidersAsked:
     """What `write_asked` wrote."""
     answers = tuple([read_answer(answer) for answer in body.answers])
-    return ProvidersAsked(request_id, version, cause, body.component, answers)
+    return ProvidersAsked(request_id, version, cause, body.component, answers, body.known_before)
 
 
 def write_candidate_refused(body: bodies.CandidateRefused, event: CandidateRefused) -> None:

@@ -129,6 +129,12 @@ def test_who_stays_silent_while_a_component_is_looked_for_was_silent_once() -> N
     assert counted == {"p0": 1, "p1": 2}
 
 
+def test_answers_that_were_known_before_count_only_once() -> None:
+    answers = (ProviderAnswer("a", "h:1", 14, "silent", Duration(5)),)
+
+    assert rated(ProvidersAsked("request", 3, Cause(NOW, NOW), "web", answers, known_before=True), None) == []
+
+
 def test_a_time_is_bounded_whatever_the_ledger_says() -> None:
     events = (asks(1, LinkVerb.RESERVE), seen(2, ContractState.RESERVED, Duration(2**62)))
     assert rating_of(*events).elapsed == LONGEST

@@ -28,7 +28,7 @@ from rear.v1 import service_request_pb2 as rear_dot_v1_dot_service__request__pb2
 from rear.v1 import window_pb2 as rear_dot_v1_dot_window__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#rear/event/v1/service_request.proto\x12\rrear.event.v1\x1a\x14rear/v1/intent.proto\x1a\x18rear/v1/quantities.proto\x1a\x1drear/v1/service_request.proto\x1a\x14rear/v1/window.proto\"F\n\x0eIntentAccepted\x12\x1f\n\x06intent\x18\x01 \x01(\x0b\x32\x0f.rear.v1.Intent\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\x0c\"\x83\x02\n\x10\x43omponentPlanned\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12(\n\x05local\x18\x02 \x01(\x0b\x32\x17.rear.v1.LocalPlacementH\x00\x12\x35\n\x0cvirtual_node\x18\x03 \x01(\x0b\x32\x1d.rear.v1.VirtualNodePlacementH\x00\x12-\n\telsewhere\x18\x04 \x01(\x0b\x32\x18.rear.event.v1.ElsewhereH\x00\x12\x1f\n\x06window\x18\x05 \x01(\x0b\x32\x0f.rear.v1.Window\x12!\n\x05units\x18\x06 \x03(\x0b\x32\x12.rear.v1.UnitShareB\x08\n\x06source\"\x0b\n\tElsewhere\"M\n\x0eProvidersAsked\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12(\n\x07\x61nswers\x18\x02 \x03(\x0b\x32\x17.rear.v1.ProviderAnswer\"\x86\x01\n\x0f\x43\x61ndidateChosen\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x13\n\x0b\x63ontract_id\x18\x02 \x01(\t\x12\x13\n\x0bprovider_id\x18\x03 \x01(\t\x12\x12\n\nflavour_id\x18\x04 \x01(\t\x12\x12\n\nconsidered\x18\x05 \x01(\x05\x12\x0e\n\x06reason\x18\x06 \x01(\t\"b\n\x10\x43\x61ndidateRefused\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x13\n\x0b\x63ontract_id\x18\x02 \x01(\t\x12&\n\x07refusal\x18\x03 \x01(\x0b\x32\x15.rear.v1.HeardRefusal\"\x11\n\x0fPurchaseDecided\"#\n\x0e\x43omponentReady\x12\x11\n\tcomponent\x18\x01 \x01(\t\"3\n\x0e\x43omponentEnded\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x0e\n\x0cRequestReady\"0\n\rRequestFailed\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"F\n\x10RequestCancelled\x12\r\n\x05\x61\x63tor\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\x0c\"\x12\n\x10RequestCompleted\"\x12\n\x10OperationDeletedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#rear/event/v1/service_request.proto\x12\rrear.event.v1\x1a\x14rear/v1/intent.proto\x1a\x18rear/v1/quantities.proto\x1a\x1drear/v1/service_request.proto\x1a\x14rear/v1/window.proto\"F\n\x0eIntentAccepted\x12\x1f\n\x06intent\x18\x01 \x01(\x0b\x32\x0f.rear.v1.Intent\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\x0c\"\x83\x02\n\x10\x43omponentPlanned\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12(\n\x05local\x18\x02 \x01(\x0b\x32\x17.rear.v1.LocalPlacementH\x00\x12\x35\n\x0cvirtual_node\x18\x03 \x01(\x0b\x32\x1d.rear.v1.VirtualNodePlacementH\x00\x12-\n\telsewhere\x18\x04 \x01(\x0b\x32\x18.rear.event.v1.ElsewhereH\x00\x12\x1f\n\x06window\x18\x05 \x01(\x0b\x32\x0f.rear.v1.Window\x12!\n\x05units\x18\x06 \x03(\x0b\x32\x12.rear.v1.UnitShareB\x08\n\x06source\"\x0b\n\tElsewhere\"c\n\x0eProvidersAsked\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12(\n\x07\x61nswers\x18\x02 \x03(\x0b\x32\x17.rear.v1.ProviderAnswer\x12\x14\n\x0cknown_before\x18\x03 \x01(\x08\"\x86\x01\n\x0f\x43\x61ndidateChosen\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x13\n\x0b\x63ontract_id\x18\x02 \x01(\t\x12\x13\n\x0bprovider_id\x18\x03 \x01(\t\x12\x12\n\nflavour_id\x18\x04 \x01(\t\x12\x12\n\nconsidered\x18\x05 \x01(\x05\x12\x0e\n\x06reason\x18\x06 \x01(\t\"b\n\x10\x43\x61ndidateRefused\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x13\n\x0b\x63ontract_id\x18\x02 \x01(\t\x12&\n\x07refusal\x18\x03 \x01(\x0b\x32\x15.rear.v1.HeardRefusal\"\x11\n\x0fPurchaseDecided\"#\n\x0e\x43omponentReady\x12\x11\n\tcomponent\x18\x01 \x01(\t\"3\n\x0e\x43omponentEnded\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x0e\n\x0cRequestReady\"0\n\rRequestFailed\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"F\n\x10RequestCancelled\x12\r\n\x05\x61\x63tor\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\x0c\"\x12\n\x10RequestCompleted\"\x12\n\x10OperationDeletedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,25 +42,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ELSEWHERE']._serialized_start=489
   _globals['_ELSEWHERE']._serialized_end=500
   _globals['_PROVIDERSASKED']._serialized_start=502
-  _globals['_PROVIDERSASKED']._serialized_end=579
-  _globals['_CANDIDATECHOSEN']._serialized_start=582
-  _globals['_CANDIDATECHOSEN']._serialized_end=716
-  _globals['_CANDIDATEREFUSED']._serialized_start=718
-  _globals['_CANDIDATEREFUSED']._serialized_end=816
-  _globals['_PURCHASEDECIDED']._serialized_start=818
-  _globals['_PURCHASEDECIDED']._serialized_end=835
-  _globals['_COMPONENTREADY']._serialized_start=837
-  _globals['_COMPONENTREADY']._serialized_end=872
-  _globals['_COMPONENTENDED']._serialized_start=874
-  _globals['_COMPONENTENDED']._serialized_end=925
-  _globals['_REQUESTREADY']._serialized_start=927
-  _globals['_REQUESTREADY']._serialized_end=941
-  _globals['_REQUESTFAILED']._serialized_start=943
-  _globals['_REQUESTFAILED']._serialized_end=991
-  _globals['_REQUESTCANCELLED']._serialized_start=993
-  _globals['_REQUESTCANCELLED']._serialized_end=1063
-  _globals['_REQUESTCOMPLETED']._serialized_start=1065
-  _globals['_REQUESTCOMPLETED']._serialized_end=1083
-  _globals['_OPERATIONDELETED']._serialized_start=1085
-  _globals['_OPERATIONDELETED']._serialized_end=1103
+  _globals['_PROVIDERSASKED']._serialized_end=601
+  _globals['_CANDIDATECHOSEN']._serialized_start=604
+  _globals['_CANDIDATECHOSEN']._serialized_end=738
+  _globals['_CANDIDATEREFUSED']._serialized_start=740
+  _globals['_CANDIDATEREFUSED']._serialized_end=838
+  _globals['_PURCHASEDECIDED']._serialized_start=840
+  _globals['_PURCHASEDECIDED']._serialized_end=857
+  _globals['_COMPONENTREADY']._serialized_start=859
+  _globals['_COMPONENTREADY']._serialized_end=894
+  _globals['_COMPONENTENDED']._serialized_start=896
+  _globals['_COMPONENTENDED']._serialized_end=947
+  _globals['_REQUESTREADY']._serialized_start=949
+  _globals['_REQUESTREADY']._serialized_end=963
+  _globals['_REQUESTFAILED']._serialized_start=965
+  _globals['_REQUESTFAILED']._serialized_end=1013
+  _globals['_REQUESTCANCELLED']._serialized_start=1015
+  _globals['_REQUESTCANCELLED']._serialized_end=1085
+  _globals['_REQUESTCOMPLETED']._serialized_start=1087
+  _globals['_REQUESTCOMPLETED']._serialized_end=1105
+  _globals['_OPERATIONDELETED']._serialized_start=1107
+  _globals['_OPERATIONDELETED']._serialized_end=1125
 # @@protoc_insertion_point(module_scope)

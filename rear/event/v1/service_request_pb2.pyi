@@ -129,8 +129,11 @@ class ProvidersAsked(_message.Message):
 
     COMPONENT_FIELD_NUMBER: _builtins.int
     ANSWERS_FIELD_NUMBER: _builtins.int
+    KNOWN_BEFORE_FIELD_NUMBER: _builtins.int
     component: _builtins.str
     """The component."""
+    known_before: _builtins.bool
+    """Whether nobody was asked, because it was known: then these are the answers to an earlier question."""
     @_builtins.property
     def answers(self) -> _containers.RepeatedCompositeFieldContainer[_service_request_pb2.ProviderAnswer]:
         """How each of them answered."""
@@ -140,10 +143,11 @@ class ProvidersAsked(_message.Message):
         *,
         component: _builtins.str = ...,
         answers: _abc.Iterable[_service_request_pb2.ProviderAnswer] | None = ...,
+        known_before: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "component", b"component"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "component", b"component", "known_before", b"known_before"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
