@@ -230,7 +230,7 @@ def authority() -> TestAuthority:
 @pytest.fixture(scope="module")
 def world(new_shared_node: NewNode, tmp_path_factory: pytest.TempPathFactory, authority: TestAuthority) -> World:
     folder = tmp_path_factory.mktemp("world")
-    node = new_shared_node(pool("machine", cpu=64), pool("untouched"))
+    node = new_shared_node(pool("machine", cpu=64), pool("untouched", whole=True))
     stranger = TestAuthority(domain="stranger.test")
     # Trusted too, but for its own domain only.
     trusted = authority.pem + stranger.pem
