@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 from uuid import uuid4
 
 from google.longrunning import operations_pb2
 from google.protobuf.message import Message
 
 from nodes.intent_document import read_document
-from nodes.service_handler import Answered, ReadIntent, ServiceHandler, Submission
+from nodes.service_handler import Answered, ReadIntent, RequestPage, ServiceHandler, Submission
 from rear.documents import DocumentError
 from rear.domain.intent import Intent
 from rear.domain.refusals import InvalidField, ServiceRequestNotFound
@@ -41,6 +41,11 @@ from rear.wire.values import write_instant
 
 DOCUMENT: Final = "document"
 
+LARGEST_RESPONSE: Final = 1024 * 1024
+"""Bytes of one page: clients take 4 MiB by default."""
+
+Shown = TypeVar("Shown", bound=Message)
+
 
 class IntentServicer(intent_service_pb2_grpc.IntentServiceServicer):
     """Answers for the service requests of one node."""
@@ -63,7 +68,7 @@ class IntentServicer(intent_service_pb2_grpc.IntentServiceServicer):
             request.validate_only,
         )
         answer = await self._handler.submit(submission, self._reader(request), caller=caller)
-        return _operation(answer.request, self._handler)
+        return _operation(self._handler, answer.request)
 
     @answered
     async def GetServiceRequest(
@@ -107,9 +112,10 @@ class IntentServicer(intent_service_pb2_grpc.IntentServiceServicer):
         owner = self._owner(context)
         filters = filters_of(str(owner), ",".join(sorted(state.value for state in states)))
         page = await self._handler.page(RequestFilter(owner, states), after_from(request.page_token, filters), size)
+        shown, next_after = _fitting(page, self._handler.shown)
         response = pb.ListServiceRequestsResponse(
-            service_requests=[self._handler.shown(found) for found in page.requests],
-            next_page_token=page_token(page.next_after, filters),
+            service_requests=shown,
+            next_page_token=page_token(next_after, filters),
             position=page.position,
         )
         write_instant(response.server_time, page.at)
@@ -169,14 +175,15 @@ class RequestOperations:
 
     async def get(self, name: str, *, owner: str | None) -> operations_pb2.Operation:
         """An operation. Raises OperationNotFound."""
-        return _operation((await self._found(name, owner)).request, self._handler)
+        return _operation(self._handler, (await self._found(name, owner)).request)
 
     async def page(self, done: bool | None, after: int, limit: int, *, owner: str | None) -> OperationPage:
         """Operations that are done, that are not, or with None all of them; oldest first."""
         under_way = frozenset({RequestState.IN_PROGRESS})
         states = frozenset() if done is None else frozenset(RequestState) - under_way if done else under_way
         page = await self._handler.page(RequestFilter(owner, states, with_operation=True), after, limit)
-        return OperationPage(tuple(_operation(found, self._handler) for found in page.requests), page.next_after)
+        shown, next_after = _fitting(page, partial(_operation, self._handler))
+        return OperationPage(tuple(shown), next_after)
 
     async def cancel(self, name: str, caller: str, *, owner: str | None) -> None:
         """Ends what the operation does. Raises OperationNotFound."""
@@ -204,7 +211,21 @@ class RequestOperations:
         return found
 
 
-def _operation(request: ServiceRequest, handler: ServiceHandler) -> operations_pb2.Operation:
+def _fitting(page: RequestPage, show: Callable[[ServiceRequest], Shown]) -> tuple[list[Shown], int | None]:
+    """As many of a page as fit into one message, and the sequence to go on after; None where there is no more."""
+    shown: list[Shown] = []
+    size, before = 0, None
+    for sequence, request in page.rows:
+        message = show(request)
+        size += message.ByteSize()
+        if shown and size > LARGEST_RESPONSE:
+            return shown, before
+        shown.append(message)
+        before = sequence
+    return shown, before if page.more else None
+
+
+def _operation(handler: ServiceHandler, request: ServiceRequest) -> operations_pb2.Operation:
     return operation_to_proto(request, handler.shown(request))
 
 

@@ -67,10 +67,10 @@ class Answered:
 
 @value
 class RequestPage:
-    """Service requests, and the sequence to go on after; None after the last page."""
+    """Service requests, each with the sequence that it began at, and whether there are more after them."""
 
-    requests: tuple[ServiceRequest, ...]
-    next_after: int | None
+    rows: tuple[tuple[int, ServiceRequest], ...]
+    more: bool
     at: Instant
     position: str
 
@@ -196,10 +196,7 @@ class ServiceHandler:
         position, now = await self._writer.settled(), self._writer.now()
         await self._archive.at_least(position.sequence)
         rows = await self._archive.service_requests(wanted, after, limit + 1)
-        more = len(rows) > limit
-        return RequestPage(
-            tuple(request for _, request in rows[:limit]), rows[limit - 1][0] if more else None, now, str(position)
-        )
+        return RequestPage(tuple(rows[:limit]), len(rows) > limit, now, str(position))
 
     # -- finding -------------------------------------------------------------------------------------------
 

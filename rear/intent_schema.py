@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,9 @@ from rear.yaml_tree import Value
 SCHEMA: Final = Path(__file__).parent / "intent.schema.json"
 """The schema, draft 2020-12; `docs/intent.schema.json` is the same file."""
 
+MOST_ERRORS: Final = 1_000
+"""Errors of one document that are looked at."""
+
 UNKNOWN_KEY: Final = "additionalProperties"
 
 
@@ -25,12 +29,12 @@ def check_schema(document: Value) -> None:
 
     Of a mapping, a key that is unknown comes before one that is missing: often it is the same, mistyped.
     """
-    found = sorted(
-        _validator().iter_errors(document.plain_data()),
-        key=lambda error: (document.at(error.absolute_path).line, error.validator != UNKNOWN_KEY),
-    )
-    if found:
-        raise _told(document, found[0])
+    errors = list(islice(_validator().iter_errors(document.plain_data()), MOST_ERRORS))
+    if not errors:
+        return
+    values = dict(document.below())
+    first = min(errors, key=lambda error: (values[tuple(error.absolute_path)].line, error.validator != UNKNOWN_KEY))
+    raise _told(values[tuple(first.absolute_path)], first)
 
 
 @cache
@@ -38,9 +42,8 @@ def _validator() -> Draft202012Validator:
     return Draft202012Validator(json.loads(SCHEMA.read_text("utf-8")))
 
 
-def _told(document: Value, error: ValidationError) -> DocumentError:
-    """The error with its line, in the words of all documents."""
-    value = document.at(error.absolute_path)
+def _told(value: Value, error: ValidationError) -> DocumentError:
+    """What is wrong with a value, with its line and in the words of all documents."""
     if error.validator == UNKNOWN_KEY and not error.validator_value:
         known = error.schema["properties"]  # type: ignore[index]
         unknown = next(key for key in value.entries() if key not in known)

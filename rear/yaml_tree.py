@@ -168,6 +168,17 @@ class Value:
             return float(text) if "." in text else int(text)
         return text
 
+    def below(self, steps: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Value]]:
+        """This value and all below it, each with the steps that lead to it, keys and places in lists."""
+        yield steps, self
+        inner: Iterable[tuple[str | int, Value]] = ()
+        if isinstance(self.node, yaml.SequenceNode):
+            inner = enumerate(self.items())
+        elif isinstance(self.node, yaml.MappingNode):
+            inner = self.entries().items()
+        for step, value in inner:
+            yield from value.below((*steps, step))
+
     def at(self, steps: Iterable[str | int]) -> Value:
         """The value below this one that `steps` lead to, keys and places in lists, as far as there is one."""
         found = self

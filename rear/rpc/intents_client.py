@@ -72,5 +72,5 @@ class IntentsClient(Client):
         return await self._call(lambda line: line.operations.CancelOperation, request)
 
     async def delete_operation(self, request: operations_pb2.DeleteOperationRequest) -> Empty:
-        """Forget an operation; what it does goes on."""
-        return await self._call(lambda line: line.operations.DeleteOperation, request)
+        """Forget an operation; what it does goes on. Not repeated: it would not be found for a second time."""
+        return await self._call(lambda line: line.operations.DeleteOperation, request, patience=0.0)

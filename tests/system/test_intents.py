@@ -234,6 +234,18 @@ async def test_operations_are_listed_in_pages_by_whether_they_are_done(new_node:
         assert [found.service_request_id for found in requests] == [name.removeprefix("operations/") for name in names]
 
 
+async def test_pages_of_large_intents_fit_into_what_clients_take(new_node: NewNode) -> None:
+    node = new_node(pool("machine"))
+    node.start()
+    large = LATER.replace("[serve]", "[serve" + ", " + ", ".join(["x" * 2_000] * 60) + "]")
+    async with IntentsClient(node.endpoint) as client:
+        names = [(await client.submit_intent(submission(large))).name for _ in range(12)]
+        found = [one async for one in client.service_requests(pb.ListServiceRequestsRequest())]
+        assert [f"operations/{one.service_request_id}" for one in found] == names
+        page = await client.list_operations(operations_pb2.ListOperationsRequest())
+        assert 0 < len(page.operations) < len(names)
+
+
 async def test_operations_survive_restarts_and_deleted_ones_stay_deleted(new_node: NewNode) -> None:
     node = new_node(pool("machine"))
     node.start()

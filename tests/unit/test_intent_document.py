@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from time import process_time
 
 import pytest
 from hypothesis import example, given
@@ -217,6 +218,21 @@ def test_a_bomb_of_aliases_costs_nothing() -> None:
     bomb = "a: &a [x]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(20))
     with pytest.raises(DocumentError, match="aliases are not read"):
         read(bomb)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "components: [" + "1," * 20_000 + "]",
+        SMALL + "  constraints: {tags: {" + "".join(f"t{n}: ," for n in range(10_000)) + "}}\n",
+        SMALL.replace("[serve]", "[" + "[]," * 20_000 + "]"),
+    ],
+)
+def test_tens_of_thousands_of_errors_cost_as_much_as_the_document(text: str) -> None:
+    began = process_time()
+    with pytest.raises(DocumentError):
+        read(text)
+    assert process_time() - began < 8  # less than one; twenty and more where each error looks for its place anew
 
 
 KEYS = sorted({*re.findall(r'"([a-z_]+)": \{', SCHEMA.read_text()), "gpu", "web"})
