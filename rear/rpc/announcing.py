@@ -35,8 +35,9 @@ LEASES: Final = 3.5
 SHORTEST_GAP: Final = 0.25
 """Seconds between announcements also where newcomers ask for more."""
 
-MOST_A_SECOND: Final = 500
-"""Datagrams that are read; the kernel throws away what comes beyond."""
+BREATH: Final = 1.0
+MOST_IN_A_BREATH: Final = 500
+"""Datagrams that are read in so many seconds; the kernel throws away what comes beyond."""
 
 AT_ONCE: Final = 32
 """Datagrams that are read before the loop does something else."""
@@ -93,7 +94,7 @@ class Announcing:
         self._soon = asyncio.Event()
         self._fault = ""
         self._unanswered_since: float | None = None
-        self._left = MOST_A_SECOND
+        self._left = MOST_IN_A_BREATH
         self._task: asyncio.Task[None] | None = None
         self._refill: asyncio.TimerHandle | None = None
 
@@ -152,6 +153,9 @@ class Announcing:
     # -- hearing ---------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._refill is None:
+            self._refill = loop.call_later(BREATH, self._listen_again)
         for _ in range(min(AT_ONCE, self._left)):
             try:
                 data, (source, _) = self._ear.recvfrom(LARGEST + 1)
@@ -159,21 +163,19 @@ class Announcing:
                 return
             except OSError as error:
                 log.warning("an announcement could not be read", error=str(error))
-                return
+                self._left -= 1
+                continue
             self._left -= 1
             self._hear(data, source)
-        loop = asyncio.get_running_loop()
-        if self._refill is None:
-            self._refill = loop.call_later(1.0, self._listen_again)
         if self._left == 0:
             loop.remove_reader(self._ear)
-            self._neighbours.prolong(1.0)
+            self._neighbours.prolong(BREATH)
 
     def _listen_again(self) -> None:
         self._refill = None
         if self._left == 0:
             asyncio.get_running_loop().add_reader(self._ear, self._read)
-        self._left = MOST_A_SECOND
+        self._left = MOST_IN_A_BREATH
 
     def _hear(self, data: bytes, source: str) -> None:
         if data == self._datagram:

@@ -88,12 +88,12 @@ async def test_one_that_falls_silent_is_forgotten(join: Join) -> None:
 
 
 async def test_garbage_and_a_flood_do_no_harm(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_A_SECOND", 100)
+    monkeypatch.setattr(module, "MOST_IN_A_BREATH", 100)
     group = a_group()
     first, second = join(group, "n1", 1001), join(group, "n2", 1002)
     await eventually(lambda: first.knows == {"n2"} and second.knows == {"n1"})
     garbage = (b"", b"\xff" * 40, os.urandom(900), b"x" * 60_000)
-    for number in range(1_000):
+    for number in range(600):
         say(group, *garbage, write_announcement(Announcement(node(f"m{number}"), f"{HERE}:{2_000 + number}", 1e6)))
         await asyncio.sleep(0.002)
     assert "n2" in first.knows
@@ -101,6 +101,20 @@ async def test_garbage_and_a_flood_do_no_harm(join: Join, monkeypatch: pytest.Mo
     assert len(first.knows) <= MOST_ANNOUNCED
     join(group, "n3", 1003)
     await eventually(lambda: "n3" in second.knows, within=10.0)
+
+
+async def test_few_datagrams_are_no_flood_however_long_they_come(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_IN_A_BREATH", 12)
+    monkeypatch.setattr(module, "BREATH", 0.2)
+    group = a_group(every=15.0)
+    first = join(group, "n1", 1001)
+    deaf: list[float] = []
+    monkeypatch.setattr(first.neighbours, "prolong", deaf.append)
+    for number in range(20):
+        say(group, write_announcement(Announcement(node(f"m{number}"), f"{HERE}:{2_000 + number}", 60)))
+        await asyncio.sleep(0.05)
+    await eventually(lambda: len(first.knows) == 20)
+    assert deaf == []
 
 
 async def test_a_node_that_is_not_heard_says_so(join: Join) -> None:
