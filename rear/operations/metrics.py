@@ -140,6 +140,9 @@ class LiveCollector(Collector):
         for verb, seconds in dict(commits.links).items():
             answered.add_metric((verb,), *buckets(seconds))
         yield answered
+        yield histogram(
+            "rear_service_request_ready_seconds", "From accepting an intent to all of it being active.", commits.ready
+        )
         yield histogram("rear_anchor_write_duration_seconds", "To write and sync the anchor.", commits.anchor)
 
     def _ledger(self, parts: Parts) -> Iterator[Metric]:

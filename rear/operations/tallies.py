@@ -19,6 +19,8 @@ from rear.domain.link import LinkVerb
 from rear.domain.link_events import LinkObserved, LinkUndone
 from rear.domain.purchase import Purchase
 from rear.domain.refusals import Refusal
+from rear.domain.request_events import RequestReady
+from rear.domain.service_request import ServiceRequest
 from rear.domain.window import SECOND
 from rear.ledger.commit import Committed, Timing
 from rear.rpc.surrounding import Stream, Unary
@@ -133,6 +135,7 @@ class Commits:
         self.append = Distribution(LATENCIES)
         self.anchor = Distribution(LATENCIES)
         self.links: dict[str, Distribution] = {}
+        self.ready = Distribution(LATENCIES)
 
     def committed(self, batch: Sequence[Committed]) -> None:
         """Counts the events of a batch."""
@@ -141,6 +144,8 @@ class Commits:
             before = item.step.before
             if isinstance(before, Purchase) and before.pending is not None:
                 self._take_link(before.pending.verb, item.step.event)
+            elif isinstance(before, ServiceRequest) and isinstance(item.step.event, RequestReady):
+                self.ready.add((item.step.event.cause.recorded_at - before.created_at) / SECOND)
 
     def _take_link(self, verb: LinkVerb, event: Event) -> None:
         if isinstance(event, LinkObserved | LinkUndone) and event.elapsed is not None:

@@ -22,18 +22,20 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from rear.domain import purchase as purchases
+from rear.domain import service_request as service_requests
 from rear.domain.event import Cause
 from rear.domain.link_events import LinkUndone
 from rear.domain.refusals import TryAgain
+from rear.domain.request_events import IntentAccepted, RequestReady
 from rear.domain.state import Step
-from rear.domain.window import MILLISECOND, SECOND, Duration
+from rear.domain.window import MILLISECOND, SECOND, Duration, Instant
 from rear.ledger.commit import Committed
 from rear.operations.endpoint import MOST, OperationsEndpoint
 from rear.operations.metrics import Metrics, buckets
 from rear.operations.tallies import Calls, Commits, Distribution
 from rear.operations.watching import OperationsPortTaken
 from rear.readiness import Readiness, Role
-from tests.examples import CONTRACT, NOW, ORDER
+from tests.examples import CONTRACT, EVENTS, NOW, ORDER
 
 RPC = "rear.v1.ContractService/ReserveFlavour"
 
@@ -64,6 +66,16 @@ def test_answers_of_other_providers_are_timed_by_what_was_asked() -> None:
     commits.committed([Committed(1, "", b"", Step(asked, None, waiting, NOW))])
     commits.committed([Committed(2, "", b"", Step(refused, waiting, after, NOW))])
     assert {verb: (sum(each.counts), each.sum) for verb, each in commits.links.items()} == {"RESERVE": (1, 0.003)}
+
+
+def test_a_service_request_is_timed_until_it_is_ready() -> None:
+    commits = Commits()
+    accepted = next(event for event in EVENTS if isinstance(event, IntentAccepted))
+    request = service_requests.evolve(None, accepted)
+    later = Instant(accepted.cause.recorded_at + 80 * MILLISECOND)
+    ready = RequestReady(request.id, 2, Cause(later, later))
+    commits.committed([Committed(2, "", b"", Step(ready, request, request, NOW))])
+    assert (sum(commits.ready.counts), commits.ready.sum) == (1, 0.08)
 
 
 def context(code: Any = None) -> Any:
