@@ -37,14 +37,17 @@ from tests.waiting import eventually
 class Keeper:
     """Candidates of one service over a stream and a file."""
 
-    def __init__(self, connection: Connection, folder: Path, service: str = "me") -> None:
+    def __init__(self, connection: Connection, folder: Path, service: str = "me", write_within: float = 5.0) -> None:
         self.connection = connection
+        self.write_within = write_within
         self.path = folder / "candidates.sqlite"
         self.stream = OffersStream(connection, service)
         self.candidates = self._anew()
 
     def _anew(self) -> PeeringCandidates:
-        return PeeringCandidates(OWN_ID, self.stream, lambda: CandidatesTable(self.path))
+        return PeeringCandidates(
+            OWN_ID, self.stream, lambda: CandidatesTable(self.path), write_within=self.write_within
+        )
 
     async def start(self) -> None:
         self.candidates.start()
@@ -252,6 +255,29 @@ async def test_a_stream_that_is_not_ours_is_left_alone(connection: Connection, t
     assert "settings under which it cannot keep candidates" in str(keeper.candidates.trouble)
     assert len(keeper.candidates) == 1
     await keeper.candidates.stop()
+
+
+async def test_a_stream_that_may_not_be_written_holds_nobody_up(tmp_path: Path) -> None:
+    may = 'permissions: {publish: ["$JS.API.>"], subscribe: ["_INBOX.>"]}'
+    access = f"authorization {{ users: [ {{user: rear, password: secret, {may}}} ] }}"
+    server = PlainServer(tmp_path / "nats", more=access).start()
+    connection = Connection(lambda: Endpoint(server.url, "rear", "secret"), name="restricted")
+    await connection.open(10)
+    keeper = Keeper(connection, tmp_path, write_within=0.3)
+    await keeper.start()
+    try:
+        began = time.monotonic()
+        await keeper.take(offer(1))
+        assert time.monotonic() - began >= 0.3
+        assert "may this user of the NATS server publish to it?" in str(keeper.candidates.trouble)
+        began = time.monotonic()
+        await keeper.take(offer(2))
+        assert time.monotonic() - began < 0.2
+        assert len(keeper.candidates) == 2
+    finally:
+        await keeper.candidates.stop()
+        await connection.close()
+        server.stop()
 
 
 async def test_servers_of_others_keep_it_too(plain_server: PlainServer, tmp_path: Path) -> None:

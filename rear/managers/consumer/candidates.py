@@ -37,12 +37,19 @@ WRITE_AGAIN: Final = MINUTE
 TOMBSTONE: Final = 3_600
 """Seconds that a message of something that is no more stays in the stream, for those who follow it."""
 
+NOT_WITHIN: Final = (
+    "the stream of candidates did not acknowledge in time; may this user of the NATS server publish to it?"
+)
+
 LOOKED_AT_IN_SLICE: Final = 64
 """Candidates that a search looks at in one go."""
 
-FIRST_PAUSE: Final = 0.5
+WRITE_WITHIN: Final = 2.0
+"""Seconds that a search waits for the stream at the most."""
+
+FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 30.0
-"""Seconds between attempts to open the stream."""
+"""Seconds until the stream is opened again; each is twice the one before, until something could be written."""
 
 
 @dataclass(slots=True)
@@ -77,6 +84,7 @@ class PeeringCandidates:
         *,
         most: int = MOST,
         write_again: Duration = WRITE_AGAIN,
+        write_within: float = WRITE_WITHIN,
     ) -> None:
         """`source` is the service's identity."""
         self._source = source
@@ -84,6 +92,8 @@ class PeeringCandidates:
         self._open_table = open_table
         self._most = most
         self._write_again = write_again
+        self._write_within = write_within
+        self._pause = FIRST_PAUSE
         self._known: dict[str, _Known] = {}
         self._standing: OffersStanding | None = None
         self._table: CandidatesTable | None = None
@@ -198,13 +208,15 @@ class PeeringCandidates:
         ]
         news = [self._news(each, now) for each in said]
         try:
-            sequences = await self._stream.put(news)
+            async with asyncio.timeout(self._write_within):
+                sequences = await self._stream.put(news)
             following = standing.sequence + 1
             if sorted(sequences) != list(range(following, following + len(news))):
                 raise LedgerError("somebody else has written the stream of candidates, or it is another than before")
-        except (LedgerError, ValueError) as error:
-            self._reopen(str(error))
+        except (LedgerError, ValueError, TimeoutError) as error:
+            self._reopen(str(error) or NOT_WITHIN)
             return
+        self._pause = FIRST_PAUSE
         for each, sequence in zip(said, sequences, strict=True):
             if isinstance(each, Candidate) and (known := self._known.get(each.pool)) is not None:
                 known.sequence = sequence
@@ -228,17 +240,20 @@ class PeeringCandidates:
     # -- opening -------------------------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        """Opens stream and table, and loads what they hold; tries again for as long as that fails."""
-        pause = FIRST_PAUSE
+        """Opens stream and table, and loads what they hold; tries again for as long as that fails.
+
+        A stream that can be opened and not written is not waited for at every search either.
+        """
         while True:
+            if self.trouble is not None:
+                await asyncio.sleep(self._pause)
+                self._pause = min(2 * self._pause, LONGEST_PAUSE)
             try:
                 await self._load()
                 self.trouble = None
                 return
             except (LedgerError, sqlite3.Error, OSError) as error:
                 self._say(str(error))
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _load(self) -> None:
         async with self._writing:
