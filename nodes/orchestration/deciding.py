@@ -7,6 +7,7 @@ from typing import Final
 
 from nodes.orchestration.placing import Placing
 from nodes.orchestration.records import Records
+from rear import tracing
 from rear.domain import pool as pools
 from rear.domain import purchase as purchases
 from rear.domain.answers import ProviderAnswer
@@ -128,7 +129,8 @@ class Deciding:
         key, version = request.id, request.version + 1
         match move:
             case Look(component=component):
-                self._placing.place(request, component, trial, cause)
+                with tracing.span("look in available resources", component=component):
+                    self._placing.place(request, component, trial, cause)
             case Refuse(component=component, contract_id=contract_id, refusal=refusal, cancel=cancel):
                 trial.add(CandidateRefused(key, version, cause, component, contract_id, refusal))
                 if cancel:

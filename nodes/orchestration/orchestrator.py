@@ -115,7 +115,7 @@ class Orchestrator:
         """Decides all that can be decided, and searches for what is to be found elsewhere."""
         if self._looks(request_id):
             failpoints.reach("orchestrator.looking")
-        with tracing.span("NodeOrchestrator", service_request=request_id):
+        with tracing.span("bring on a service request", service_request=request_id):
             decided = _Decided(lambda now: self._deciding.go_on(request_id, now))
             done = self._provider.writer.enqueue(decided)
             move = decided.move
