@@ -100,7 +100,7 @@ async def test_where_all_is_gone_the_request_ends_with_what_was_offered_instead(
     await eventually(lambda: not node.local_holds())
 
 
-async def test_a_seller_that_is_silent_is_left_for_the_next_and_what_it_may_hold_is_cancelled(
+async def test_a_seller_that_is_silent_is_given_up_and_what_it_may_hold_is_cancelled(
     node: Application, far: Seller
 ) -> None:
     assert isinstance(node.sellers, SellerInMemory)
@@ -112,19 +112,21 @@ async def test_a_seller_that_is_silent_is_left_for_the_next_and_what_it_may_hold
             await asyncio.Event().wait()
 
     node.sellers.before = hang
-    key = await node.submit(component("big", 40_000))
+    key = await node.submit(component("web", 3_000), component("big", 40_000))
     await held_up.wait()
     far.clock.at = after(far.clock.at, PATIENCE)
 
-    await eventually(lambda: node.reached(key) == "READY")
+    await eventually(lambda: node.reached(key) == "FAILED")
 
-    run = node.request(key).components[0]
-    assert [refusal.reason for refusal in run.refusals] == [UNANSWERED]
+    request = node.request(key)
+    assert [refusal.reason for refusal in request.run("big").refusals] == [UNANSWERED]
+    assert request.open  # until it is known that the seller holds nothing
+    await eventually(lambda: node.local_holds() == [])
     await node.drop()  # which ends the call that hangs
     await node.open()
-    await eventually(lambda: len(sold(far)) == 1)
-    assert sold(far)[0].id == run.attempts[1].contract_id
-    await eventually(lambda: not any(purchase.pending for purchase in node.state.purchases.values()))
+    await eventually(lambda: not node.request(key).open)
+    assert sold(far) == []
+    assert node.virtual_nodes() == []
 
 
 async def test_a_cancelled_request_gives_everything_back(node: Application, far: Seller) -> None:
