@@ -106,9 +106,9 @@ class TablesFeed:
             self.tables.contracts, buyer_id=buyer_id, states=states, pool_id=pool_id, after=after, limit=limit
         )
 
-    async def contracts_of(self, contract_ids: Sequence[str]) -> Sequence[Contract]:
-        """The contracts with these ids, as the tables have them, those that are there."""
-        return await asyncio.to_thread(self.tables.contracts_of, contract_ids)
+    async def contracts_of(self, contract_ids: Sequence[str], *, buyer_id: str | None) -> Sequence[Contract]:
+        """The contracts with these ids, those that are in the tables and are the buyer's (None: anybody's)."""
+        return await asyncio.to_thread(self.tables.contracts_of, contract_ids, buyer_id=buyer_id)
 
     def start(self) -> None:
         """Begins to write."""

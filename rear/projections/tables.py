@@ -349,15 +349,18 @@ class Tables:
             standing[0] if standing else 0, [ContractRow(row[0], rows.contract_from(row[1:])) for row in found]
         )
 
-    def contracts_of(self, contract_ids: Sequence[str]) -> list[Contract]:
-        """The contracts with these ids, those that are there. It may be called on another thread."""
+    def contracts_of(self, contract_ids: Sequence[str], *, buyer_id: str | None) -> list[Contract]:
+        """The contracts with these ids, those that are there and are the buyer's (None: anybody's).
+
+        It may be called on another thread.
+        """
         found: list[Contract] = []
         with closing(sqlite3.connect(self.path)) as connection:
             for begin in range(0, len(contract_ids), IDS_IN_SLICE):
                 ids = contract_ids[begin : begin + IDS_IN_SLICE]
-                among = f"contract_id IN ({', '.join('?' * len(ids))})"
+                among = f"contract_id IN ({', '.join('?' * len(ids))}) AND buyer_id = coalesce(?, buyer_id)"
                 query = f"SELECT {rows.CONTRACT_COLUMNS} FROM contracts WHERE {among}"
-                found += map(rows.contract_from, connection.execute(query, ids))
+                found += map(rows.contract_from, connection.execute(query, (*ids, buyer_id)))
         return found
 
     def counts(self) -> dict[str, int]:

@@ -102,8 +102,8 @@ class ContractWatching:
         archive = self._provider.archive
         await archive.at_least(start)
         if watched.contract_ids:
-            named = await archive.contracts_of(sorted(watched.contract_ids))
-            yield Told(Kind.UPDATE, tuple(filter(watched.covers, named)), NOTHING_TOLD)
+            named = await archive.contracts_of(sorted(watched.contract_ids), buyer_id=watched.buyer_id)
+            yield Told(Kind.UPDATE, named, NOTHING_TOLD)
             return
         seen = 0
         while True:
@@ -120,8 +120,8 @@ class ContractWatching:
         async for page in self._stream.pages(told + 1, end=start, subject=self._subject):
             changed = dict.fromkeys(stored.subject.rpartition(".")[2] for stored in page)
             asked = [key for key in changed if not watched.contract_ids or key in watched.contract_ids]
-            found = await archive.contracts_of(asked)
-            yield Told(Kind.UPDATE, tuple(filter(watched.covers, found)), page[-1].sequence)
+            found = await archive.contracts_of(asked, buyer_id=watched.buyer_id)
+            yield Told(Kind.UPDATE, found, page[-1].sequence)
 
     async def _news(self, subscription: Subscription) -> News:
         """Waits for news, or for the time to say that there are none."""

@@ -35,8 +35,8 @@ class ContractArchive(Protocol):
         """A buyer's contracts, or everybody's, oldest first, that began after a sequence."""
         ...
 
-    async def contracts_of(self, contract_ids: Sequence[str]) -> Sequence[Contract]:
-        """The contracts with these ids, those that are there."""
+    async def contracts_of(self, contract_ids: Sequence[str], *, buyer_id: str | None) -> Sequence[Contract]:
+        """The contracts with these ids, those that are there and are the buyer's, or anybody's."""
         ...
 
 
