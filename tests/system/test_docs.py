@@ -23,7 +23,8 @@ from typing import Any, Final
 
 import pytest
 
-from rear.domain import partition, refusals, reservation
+from nodes import intent_service
+from rear.domain import intent_rules, partition, refusals, reservation
 from rear.domain.contract import contract_id
 from rear.domain.events import LedgerOpened
 from rear.domain.window import DAY, HOUR, MINUTE
@@ -42,6 +43,7 @@ from rear.rpc import (
     undecodable,
 )
 from rear.v1.errors_pb2 import ErrorReason
+from rear.wire import intents
 from tests.system.node_process import fixed_port
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -244,6 +246,10 @@ def test_the_limits_are_those_of_the_code(protocol: str) -> None:
         "a message that the transport takes": f"{undecodable.LARGEST_RECEIVED // 1024**2} MiB",
         "flavours in a list": f"{discovery_service.LARGEST_LIMIT:,}; {discovery_service.DEFAULT_LIMIT} by default",
         "contracts in a page": f"{paging.LARGEST_PAGE:,}; {paging.DEFAULT_PAGE} by default",
+        "operations or service requests in a page": "as contracts, and "
+        f"{intent_service.LARGEST_RESPONSE // 1024**2} MiB",
+        "an intent": f"{intents.LARGEST_INTENT // 1024} KiB",
+        "components of an intent": f"{intent_rules.MAX_COMPONENTS}",
         "`last` of `ReadEvents`": f"{audit_service.LARGEST_LAST:,}",
         "events of one command": f"{writer.MAX_EVENTS}",
         "events of one commit": f"{stream.MAX_BATCH:,}",
