@@ -102,7 +102,7 @@ async def test_cancels_and_revocations_that_cross_leave_both_sides_in_the_same_s
     buyer: Buyer, node: NodeProcess
 ) -> None:
     """Before the window, at its start, in it, at its end and after it; at once, and each side before the other."""
-    start, length = in_seconds(1.5), 1.0
+    start, length = in_seconds(2.5), 1.0  # time enough to reserve all of them before
     window = AskedWindow(start, None, Duration(int(length * SECOND)))
     moments = (-0.5, -0.02, 0.0, 0.02, 0.5, length - 0.02, length, length + 0.02, length + 0.5)
     cases = [(moment, lead) for moment in moments for lead in (-0.01, 0.0, 0.01)]
