@@ -118,8 +118,11 @@ async def test_a_restart_keeps_them(keeper: Keeper) -> None:
 
     await keeper.restart()
 
-    assert sorted(each.pool for each in keeper.candidates.all()) == [f"{provider(1)}/pool", f"{provider(2)}/pool"]
-    assert list(keeper.candidates.of(provider(1))) == [offer(1)]
+    assert sorted(each.pool for each in keeper.candidates.of({provider(1), provider(2)})) == [
+        f"{provider(1)}/pool",
+        f"{provider(2)}/pool",
+    ]
+    assert list(keeper.candidates.of({provider(1)})) == [offer(1)]
 
 
 async def test_a_table_that_is_lost_is_filled_again_with_the_same_rows(keeper: Keeper) -> None:
@@ -160,7 +163,7 @@ async def test_an_offer_that_is_as_before_is_not_written_for_a_while(keeper: Kee
     for seconds in (10, 20, 59):
         await keeper.take(replace(offer(1), heard_at=later(seconds * 10**9)), now=later(seconds * 10**9))
     assert [message.sequence for message in await keeper.stored()] == [1]
-    assert next(keeper.candidates.all()).heard_at == later(59 * 10**9), "memory knows better"
+    assert next(keeper.candidates.of({provider(1)})).heard_at == later(59 * 10**9), "memory knows better"
 
     await keeper.take(replace(offer(1), heard_at=later(MINUTE)), now=later(MINUTE))
 

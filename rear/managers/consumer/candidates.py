@@ -9,22 +9,23 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import structlog
 
 from rear import failpoints, tracing
 from rear.background import end
-from rear.domain.candidate import Candidate, Route, pool_key
+from rear.domain.candidate import Candidate, pool_key
 from rear.domain.selection import selects
 from rear.domain.selector import Selector
 from rear.domain.window import MINUTE, Duration, Instant
 from rear.ledger.errors import LedgerError
 from rear.ledger.offers import News, OffersStanding, OffersStream
+from rear.managers.consumer.known_pool import KnownPool, says_the_same
 from rear.projections.candidates import CandidatesTable, Change, refill
 from rear.wire.heard import Unusable
-from rear.wire.offers import Withdrawn, read_news, write_candidate, write_withdrawn
+from rear.wire.offers import Withdrawn, write_candidate, write_withdrawn
 
 log = structlog.get_logger(__name__)
 
@@ -52,27 +53,6 @@ LONGEST_PAUSE: Final = 30.0
 """Seconds until the stream is opened again; each is twice the one before, until something could be written."""
 
 
-@dataclass(slots=True)
-class _Known:
-    """What is known of one pool. `sequence` is 0 where the stream does not have it, `written_at` when it got it."""
-
-    provider_id: str
-    pool_id: str
-    sequence: int
-    written_at: Instant
-    candidate: Candidate | None
-    payload: bytes
-
-    def read(self) -> Candidate:
-        """The candidate, decoded only now where it is from before a restart. Raises Unusable."""
-        if self.candidate is None:
-            said = read_news(self.payload)
-            if isinstance(said, Withdrawn):
-                raise Unusable("it is withdrawn")
-            self.candidate, self.payload = said, b""
-        return self.candidate
-
-
 class PeeringCandidates:
     """The candidates of one service."""
 
@@ -94,7 +74,7 @@ class PeeringCandidates:
         self._write_again = write_again
         self._write_within = write_within
         self._pause = FIRST_PAUSE
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, KnownPool] = {}
         self._standing: OffersStanding | None = None
         self._table: CandidatesTable | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -122,15 +102,9 @@ class PeeringCandidates:
         if self._opening is not None:
             await asyncio.shield(self._opening)
 
-    def of(self, provider_id: str) -> Iterator[Candidate]:
-        """What is known of one provider."""
-        for known in [each for each in self._known.values() if each.provider_id == provider_id]:
-            if (candidate := self._read(known)) is not None:
-                yield candidate
-
-    def all(self) -> Iterator[Candidate]:
-        """Everything that is known, those that were heard of longest ago first."""
-        for known in list(self._known.values()):
+    def of(self, providers: Collection[str]) -> Iterator[Candidate]:
+        """What is known of some providers."""
+        for known in [each for each in self._known.values() if each.provider_id in providers]:
             if (candidate := self._read(known)) is not None:
                 yield candidate
 
@@ -142,10 +116,11 @@ class PeeringCandidates:
         None where it is not known of one whether it does.
         """
         found: list[Candidate] = []
-        for looked, candidate in enumerate(self.all(), 1):
+        for looked, known in enumerate(list(self._known.values()), 1):
             if looked % LOOKED_AT_IN_SLICE == 0:
                 await asyncio.sleep(0)
-            if candidate.provider_id not in providers or candidate.age(now) > at_most:
+            candidate = known.candidate  # one that was not read since a restart was not heard of either
+            if candidate is None or known.provider_id not in providers or candidate.age(now) > at_most:
                 continue
             selected = selects(selector, candidate, now, slack=at_most)
             if selected is None:
@@ -180,15 +155,15 @@ class PeeringCandidates:
         for candidate in heard:
             known = self._known.pop(candidate.pool, None)  # it goes to the end: the first are the oldest
             before = None if known is None else self._read(known)
-            if known is None or before is None or not self._kept(known, now) or not _same(before, candidate):
-                known = _Known(candidate.provider_id, candidate.flavour.pool_id, 0, now, candidate, b"")
+            if known is None or before is None or not self._kept(known, now) or not says_the_same(before, candidate):
+                known = KnownPool(candidate.provider_id, candidate.flavour.pool_id, 0, now, candidate, b"")
                 to_write.append(candidate)
             else:
                 known.candidate = candidate
             self._known[candidate.pool] = known
         return to_write
 
-    def _kept(self, known: _Known, now: Instant) -> bool:
+    def _kept(self, known: KnownPool, now: Instant) -> bool:
         return known.sequence > 0 and known.written_at <= now < known.written_at + self._write_again
 
     def _too_many(self) -> list[Candidate]:
@@ -265,7 +240,9 @@ class PeeringCandidates:
             for row in table.rows():
                 key = pool_key(row.provider_id, row.pool_id)
                 if key not in self._known:  # what memory has is newer
-                    self._known[key] = _Known(row.provider_id, row.pool_id, row.sequence, Instant(0), None, row.payload)
+                    self._known[key] = KnownPool(
+                        row.provider_id, row.pool_id, row.sequence, Instant(0), None, row.payload
+                    )
             self._standing = standing
         log.info("candidates are loaded", count=len(self._known), sequence=standing.sequence)
 
@@ -288,7 +265,7 @@ class PeeringCandidates:
         if table is not None:
             table.close()
 
-    def _read(self, known: _Known) -> Candidate | None:
+    def _read(self, known: KnownPool) -> Candidate | None:
         """None where what was kept cannot be read; then it is forgotten."""
         try:
             return known.read()
@@ -296,17 +273,3 @@ class PeeringCandidates:
             log.warning("a candidate that was kept cannot be read", pool=known.pool_id, because=str(unusable))
             self._known.pop(pool_key(known.provider_id, known.pool_id), None)
             return None
-
-
-def _same(one: Candidate, other: Candidate) -> bool:
-    """Whether they say the same but for when and of which window."""
-    return (
-        one.flavour == other.flavour
-        and one.available == other.available
-        and one.available_units == other.available_units
-        and [_ageless(route) for route in one.routes] == [_ageless(route) for route in other.routes]
-    )
-
-
-def _ageless(route: Route) -> Route:
-    return route if not route.age else replace(route, age=Duration(0))

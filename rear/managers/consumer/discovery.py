@@ -111,7 +111,7 @@ class DiscoveryManager:
             gate = asyncio.Semaphore(self._at_a_time)
             replies = await asyncio.gather(*(self._ask(each, question, now, gate) for each in neighbours))
         candidates = _one_for_each_pool(replies)
-        gone = [candidate for reply in replies for candidate in self._withdrawn(reply, question, now)]
+        gone = self._withdrawn(replies, question, now)
         await self._candidates.take(candidates, gone, now)
         truncated = any(reply.listing.truncated for reply in replies)
         return Heard(question, now, neighbours, tuple(reply.answer for reply in replies), tuple(candidates), truncated)
@@ -141,15 +141,13 @@ class DiscoveryManager:
         answer = ProviderAnswer(provider_id, neighbour.endpoint, code, message, elapsed, len(listing.candidates))
         return _Reply(answer, listing)
 
-    def _withdrawn(self, reply: _Reply, question: Question, now: Instant) -> list[Candidate]:
+    def _withdrawn(self, replies: Sequence[_Reply], question: Question, now: Instant) -> list[Candidate]:
         """What its provider would have listed, by what was known of it, and did not."""
-        provider_id, listing = reply.answer.provider_id, reply.listing
-        if not reply.answer.ok or listing.truncated or not provider_id or provider_id == self._own_id:
-            return []
-        listed = {candidate.pool for candidate in listing.candidates}
+        told = {reply.answer.provider_id for reply in replies if reply.answer.ok and not reply.listing.truncated}
+        listed = {candidate.pool for reply in replies for candidate in reply.listing.candidates}
         return [
             known
-            for known in self._candidates.of(provider_id)
+            for known in self._candidates.of(told - {"", self._own_id})
             if known.pool not in listed and selects(question.selector, known, now, slack=WITHDRAWN_SLACK)
         ]
 
