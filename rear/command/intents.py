@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 LARGEST_DOCUMENT: Final = 128 * 1024
 STDIN: Final = "-"
+
+PATIENCE: Final = 30.0
+"""Seconds that a node may be away while it is followed: one that is started again goes on where it was."""
 STATES: Final = ("in_progress", "ready", "failed", "cancelled", "completed")
 
 
@@ -128,7 +131,7 @@ async def _follow(client: IntentsClient, chosen: Settings, key: str) -> int:
     request = intent_service_pb2.WatchServiceRequestRequest(service_request_id=key)
     try:
         async for response in client.watch_service_request(request):
-            shown = response.service_request
+            shown, client.patience = response.service_request, PATIENCE
             if chosen.json:
                 write_json_line(response)
             else:

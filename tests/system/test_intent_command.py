@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from rear.intent_schema import SCHEMA
 from tests.system.fixtures import NewNode
-from tests.system.node_process import NodeProcess, pool
+from tests.system.node_process import NodeProcess, fixed_port, pool
 from tests.system.test_intents import LATER
 
 REAR = str(Path(sys.executable).with_name("rear"))
@@ -112,6 +113,30 @@ def test_an_interrupted_wait_leaves_the_request_running_and_says_how_to_go_on(
     assert waiting.returncode == 130
     assert f"rear intent watch {key} --endpoint {node.endpoint}" in errors
     assert "in progress" in rear(node, "show", key).stdout
+
+
+def test_who_follows_outlives_a_restart_of_the_node(new_node: NewNode) -> None:
+    node = new_node(pool("machine"), port=fixed_port())
+    node.start()
+    key = submitted(node)
+    watching = subprocess.Popen(
+        [REAR, "intent", "watch", key],
+        env=os.environ | {"REAR_ENDPOINT": node.endpoint, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert watching.stdout is not None
+    step = watching.stdout.readline()
+    node.kill()
+    time.sleep(2.5)  # longer than a client's usual patience
+    node.start()
+    rear(node, "cancel", key, "--reason", "no more")
+    rest, _ = watching.communicate(timeout=30)
+
+    assert "looks for resources" in step
+    assert "looks for resources" not in rest
+    assert "Cancelled: no more" in rest
+    assert watching.returncode == 1
 
 
 def test_the_schema_is_printed(node: NodeProcess) -> None:
