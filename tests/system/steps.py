@@ -53,3 +53,14 @@ STEPS: Final[Mapping[int, Step]] = {
 are to come from, the third chooses an offer, and the sixth records that it is agreed. A provider answers the questions
 for flavours, for a reservation and for a purchase one after the other, and its first commit is the reservation.
 """
+
+GIVING_BACK: Final[Mapping[str, Step]] = {
+    "cancelled": Step(CONSUMER, "writer.after_ack"),
+    "cancel-sent": Step(CONSUMER, "links.before_sending"),
+    "cancel-decided": Step(PROVIDER, "writer.after_publish"),
+    "cancel-durable": Step(PROVIDER, "rpc.before_reply"),
+    "cancel-answered": Step(CONSUMER, "links.answered"),
+}
+"""Where a node is failed while a service request that was ready gives everything back; visits count from its
+cancellation on.
+"""
