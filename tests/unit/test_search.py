@@ -25,11 +25,12 @@ from rear.ledger.connection import Connection, Endpoint
 from rear.ledger.offers import OffersStream
 from rear.managers.consumer.candidates import PeeringCandidates
 from rear.managers.consumer.discovery import DiscoveryManager
+from rear.managers.consumer.neighbours import Neighbour
 from rear.managers.consumer.peers import Listing, Question, Unanswered
 from rear.managers.consumer.rear import ConsumerRear, Search
 from rear.projections.candidates import CandidatesTable
 from tests.examples import NOW
-from tests.market import COMPONENT, OWN_ID, Market, Time, offer, provider
+from tests.market import COMPONENT, OWN_ID, Market, Time, neighbour, offer, provider
 
 SLACK = Duration(10 * SECOND)
 
@@ -156,6 +157,16 @@ async def test_the_node_itself_is_no_candidate(market: Market, consumer: Consume
 
     assert names(search) == ["p2", "p3", "p1"]
     assert search.answers[3].message == "it is this node itself"
+
+
+async def test_the_node_does_not_ask_itself(
+    market: Market, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(market, "all", lambda: [neighbour(1), Neighbour("127.0.0.1:2", OWN_ID)])
+
+    search = await consumer.search()
+
+    assert [answer.provider_id for answer in search.answers] == [provider(1)]
 
 
 async def test_what_is_excluded_is_not_found_again(consumer: Consumer) -> None:
