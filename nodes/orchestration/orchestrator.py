@@ -88,6 +88,7 @@ class Orchestrator:
 
     def start(self) -> None:
         """Goes on with every service request that is open."""
+        self._records.learn()
         self._agenda.start()
         for request_id in [*self._provider.state.requests]:
             self._requests.wake(request_id)
@@ -180,6 +181,8 @@ class Orchestrator:
             self._requests.wake(purchase.service_request_id)
         for request, _ in self._records.guests(node.id):
             self._requests.wake(request.id)
+        if not node.stands:
+            self._records.forget(node.id)
 
 
 def _on_record(events: Iterable[AnyEvent]) -> None:

@@ -12,9 +12,11 @@ from rear.domain.own_resources import (
     Guest,
     asked_window,
     hold_in,
+    may_fit,
     place_on,
     terms_selector,
     tightest_first,
+    together,
 )
 from rear.domain.ranking import Ratings
 from rear.domain.refusals import InvalidField
@@ -82,12 +84,14 @@ class Placing:
     def _on_a_virtual_node(
         self, request: ServiceRequest, component: Component, window: Window, trial: Trial, cause: Cause
     ) -> bool:
-        nodes = sorted(
-            self._records.virtual_nodes(), key=lambda one: (-self._ratings.score(one[0].order.provider_id), one[1].id)
-        )
+        nodes = [one for one in self._records.virtual_nodes() if may_fit(one[1], component.partition, window)]
+        nodes.sort(key=lambda one: (-self._ratings.score(one[0].order.provider_id), one[1].id))
         for purchase, node in nodes:
             owner = self._records.owner(node.id)
             if owner is None:
+                continue
+            bought_for = purchase.order.partition
+            if owner[1].ended is None and not may_fit(node, together(bought_for, component.partition), window):
                 continue
             guests = [
                 Guest(guest.wanted(run.name).partition, run.window, run.source.units)
@@ -95,10 +99,11 @@ class Placing:
                 if run.window is not None and isinstance(run.source, VirtualNodeSource)
             ]
             if owner[1].ended is None:
-                guests.append(Guest(purchase.order.partition, node.window))
+                guests.append(Guest(bought_for, node.window))
             units = place_on(node, owner[0].wanted(owner[1].name), guests, component, window)
             if units is not None:
                 source = VirtualNodeSource(node.id, units)
+                self._records.note(node.id, request.id, component.name)
                 trial.add(ComponentPlanned(request.id, request.version + 1, cause, component.name, source, window))
                 return True
         return False

@@ -31,6 +31,8 @@ class Records:
     def __init__(self, state: State, archive: Archive) -> None:
         self._state = state
         self._archive = archive
+        self._placed: dict[str, set[tuple[str, str]]] = {}
+        """Components that were placed on each virtual node, also those that have ended, or were not in the end."""
 
     def request(self, request_id: str) -> ServiceRequest | None:
         """A service request, also one that has ended; None where there is none."""
@@ -54,17 +56,32 @@ class Records:
         owner = self.owner(allocation_id)
         return owner is not None and owner[1].ended is None and (owner[0].id, owner[1].name) != (request_id, component)
 
-    def guests(self, allocation_id: str) -> Iterator[tuple[ServiceRequest, ComponentRun]]:
-        """The components that were placed on a virtual node and have not ended."""
+    def learn(self) -> None:
+        """Looks through all service requests once for components that are on virtual nodes."""
         for request in self._state.requests.values():
             for run in request.components:
-                source = run.source
-                if (
-                    isinstance(source, VirtualNodeSource)
-                    and source.allocation_id == allocation_id
-                    and run.ended is None
-                ):
-                    yield request, run
+                if isinstance(run.source, VirtualNodeSource):
+                    self.note(run.source.allocation_id, request.id, run.name)
+
+    def note(self, allocation_id: str, request_id: str, component: str) -> None:
+        """A component is about to be placed on a virtual node."""
+        self._placed.setdefault(allocation_id, set()).add((request_id, component))
+
+    def guests(self, allocation_id: str) -> list[tuple[ServiceRequest, ComponentRun]]:
+        """The components that were placed on a virtual node and have not ended, in no order."""
+        found = []
+        for request_id, component in self._placed.get(allocation_id, ()):
+            request = self._state.requests.get(request_id)
+            run = None if request is None else request.run(component)
+            if request is None or run is None or run.ended is not None:
+                continue
+            if isinstance(run.source, VirtualNodeSource) and run.source.allocation_id == allocation_id:
+                found.append((request, run))
+        return found
+
+    def forget(self, allocation_id: str) -> None:
+        """A virtual node is gone, and what was on it has been told."""
+        self._placed.pop(allocation_id, None)
 
     def owner(self, allocation_id: str) -> tuple[ServiceRequest, ComponentRun] | None:
         """The component that a virtual node was bought for; None where that is not known any more."""

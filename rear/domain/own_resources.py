@@ -16,6 +16,7 @@ from rear.domain.flavour import GPU, MODEL
 from rear.domain.hold import Hold, HoldKind
 from rear.domain.intent import Component, Constraints
 from rear.domain.pool import Pool
+from rear.domain.quantities import Quantities
 from rear.domain.selector import Selector, SetFilter, TextFilter
 from rear.domain.units import MILLIS_PER_UNIT, Attributes, Unit, UnitRequest, UnitShare, attributes
 from rear.domain.value import value
@@ -84,6 +85,21 @@ def hold_in(
     return None
 
 
+def may_fit(node: Allocation, demand: Demand, window: Window) -> bool:
+    """Whether a virtual node is large enough, and there for long enough, if nothing else were on it."""
+    return (
+        node.window.start <= window.start
+        and window.end <= node.window.end
+        and all(node.quantities.of(kind) >= amount for kind, amount in demand.quantities.items())
+    )
+
+
+def together(one: Demand, other: Demand) -> Demand:
+    """Both, of what can be divided."""
+    kinds = {*one.quantities, *other.quantities}
+    return Demand(Quantities({kind: one.quantities.of(kind) + other.quantities.of(kind) for kind in kinds}))
+
+
 def place_on(
     node: Allocation, owner: Component, guests: Iterable[Guest], component: Component, window: Window
 ) -> tuple[UnitShare, ...] | None:
@@ -91,7 +107,7 @@ def place_on(
 
     What a provider's machine is like is known by what it was bought for: a constraint is met that the owner had too.
     """
-    if not (node.window.start <= window.start and window.end <= node.window.end):
+    if not may_fit(node, component.partition, window):
         return None
     if not _implied(component.constraints, owner.constraints):
         return None
