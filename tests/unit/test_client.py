@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 
 import grpc
 import pytest
@@ -65,6 +66,17 @@ class Contracts(contract_service_pb2_grpc.ContractServiceServicer):
             contracts=[contract_pb2.Contract(contract_id=str(n)) for n in range(first, first + 2)],
             next_page_token=str(first + 2) if first < 4 else "",
         )
+
+    async def WatchContracts(
+        self, request: contract_service_pb2.WatchContractsRequest, context: Context
+    ) -> AsyncIterator[contract_service_pb2.WatchContractsResponse]:
+        """Two messages, and then not a word more: first it hangs, then it breaks off, and so on."""
+        first = int(request.after_position or 0) + 1
+        for number in (first, first + 1):
+            yield contract_service_pb2.WatchContractsResponse(position=str(number))
+        if first % 4 == 1:
+            await asyncio.Event().wait()
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "going down")
 
 
 class Audit(audit_service_pb2_grpc.AuditServiceServicer):
@@ -268,6 +280,29 @@ async def test_a_broken_stream_of_events_goes_on_where_it_broke(
 ) -> None:
     async with Client(fake.endpoint, patience=20) as client:
         assert [event.sequence async for event in client.events(request_)] == numbers
+
+
+async def test_a_watch_that_breaks_or_falls_silent_goes_on_where_it_was(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rear.rpc.client.SILENCE", 0.2)
+    seen: list[str] = []
+    request = contract_service_pb2.WatchContractsRequest()
+    async with Client(fake.endpoint, patience=20) as client, aclosing(client.watch_contracts(request)) as messages:
+        while len(seen) < 7:
+            seen.append((await anext(messages)).position)
+    assert seen == ["1", "2", "3", "4", "5", "6", "7"]
+
+
+async def test_a_watch_of_a_service_that_stays_silent_fails_once_patience_is_over(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rear.rpc.client.SILENCE", 0.2)
+    request = contract_service_pb2.WatchContractsRequest()
+    async with Client(fake.endpoint, patience=0) as client, aclosing(client.watch_contracts(request)) as messages:
+        assert [(await anext(messages)).position for _ in range(2)] == ["1", "2"]
+        with pytest.raises(Unreachable, match="nothing was heard"):
+            await anext(messages)
 
 
 def test_the_anonymous_caller_is_of_the_providers_domain() -> None:
