@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random, SystemRandom
@@ -19,13 +20,13 @@ from rear.domain.lifecycle import ContractState
 from rear.domain.link import ContractCopy
 from rear.domain.link_events import LinkObserved, LinkRequested
 from rear.domain.purchase import UNTRUE
-from rear.domain.refusals import ContractNotFound, PermissionDenied
+from rear.domain.refusals import ContractNotFound, PermissionDenied, TryAgain
 from rear.domain.window import HOUR, MINUTE, AskedWindow, Duration, after
 from rear.ledger.commit import Committed
 from rear.ledger.connection import Connection
 from rear.managers.consumer.peers import Unanswered
 from tests.buyer import Buyer, SellerInMemory, agree, copy_at, order
-from tests.faulty_stream import FaultyStream
+from tests.faulty_stream import FaultyStream, is_lost, is_refused, lands_unheard
 from tests.seller import T0, Seller, cpus, verb, wish
 from tests.waiting import eventually
 
@@ -48,6 +49,10 @@ async def durably(buyer: Buyer, condition: Callable[[], bool]) -> None:
     """Return once `condition` holds, and what it saw is on record."""
     await eventually(condition)
     await buyer.writer.settled()
+
+
+async def revoke(seller: Seller, key: str) -> None:
+    await seller.contracts.revoke(key, verb("k"), "gone", caller="admin", owner=None, validate_only=False)
 
 
 async def held(buyer: Buyer, request_id: str = "r1", **more: Any) -> str:
@@ -186,9 +191,7 @@ async def test_what_the_seller_does_is_followed(buyer: Buyer, seller: Seller) ->
     peering = Peering("spiffe://campus.example/node/n1", "embedded", "")
     await buyer.commit(lambda cause: [allocations.peer(node, peering, cause)])
 
-    await seller.contracts.revoke(
-        revoked, verb("k"), "the machine burns", caller="admin", owner=None, validate_only=False
-    )
+    await revoke(seller, revoked)
     await durably(buyer, lambda: buyer.bought(revoked).state is ContractState.REVOKED)
     seller.clock.advance(HOUR)
     await seller.timekeeper.work_off()
@@ -213,7 +216,7 @@ async def test_what_is_heard_while_an_answer_is_awaited_comes_after_it(
 
     async def late(*asked: Any) -> ContractCopy:
         answer = await answered(*asked)
-        await seller.contracts.revoke(asked[1], verb("k"), "gone", caller="admin", owner=None, validate_only=False)
+        await revoke(seller, asked[1])
         await asyncio.sleep(0.1)  # it is heard of in between
         return answer
 
@@ -313,13 +316,15 @@ SEED = os.environ.get("REAR_SEED") or os.environ.get("PYTEST_XDIST_TESTRUNUID") 
 async def test_both_sides_agree_once_faults_stop(
     buyer: Buyer, seller: Seller, sellers: SellerInMemory, number: int
 ) -> None:
-    """Lost requests, lost answers, lost streams, restarts of the buyer, revocations and time, in any order."""
+    """Lost requests, answers, streams and commits, restarts of the buyer, revocations and time, in any order."""
     print(f"REAR_SEED={SEED}")
-    random = Random(f"{SEED}/{number}")
+    random, ledger = Random(f"{SEED}/{number}"), buyer.stream
+    assert isinstance(ledger, FaultyStream)
     sellers.loss = 0.3
     keys: list[str] = []
-    for step in range(40):
-        match random.randrange(9):
+
+    async def play(step: int) -> None:
+        match random.randrange(10):
             case 0 | 1 | 2:
                 window = AskedWindow(None, None, Duration(random.randrange(1, 8) * 10 * MINUTE))
                 ttp = Duration(random.randrange(1, 8) * MINUTE)
@@ -335,16 +340,22 @@ async def test_both_sides_agree_once_faults_stop(
             case 6 if keys:
                 key = random.choice(keys)
                 if copy_at(seller, key) is not None:
-                    await seller.contracts.revoke(
-                        key, verb(f"k{step}"), "gone", caller="admin", owner=None, validate_only=False
-                    )
+                    await revoke(seller, key)
             case 7:
                 seller.clock.advance(random.randrange(10 * MINUTE))
                 await seller.timekeeper.work_off()
             case 8:
+                ledger.faults.append(random.choice([lands_unheard, is_lost, is_refused]))
+            case 9:
                 await buyer.drop()
+                ledger.faults.clear()
                 await buyer.open()
+
+    for step in range(40):
+        with suppress(TryAgain):  # nothing was decided
+            await play(step)
         await asyncio.sleep(random.choice([0, 0, 0.01, 0.03]))
+    ledger.faults.clear()
     sellers.loss = 0.0
 
     await durably(buyer, lambda: all(agree(buyer, seller, key) for key in keys))
