@@ -23,11 +23,12 @@ from rear.domain.demand import Demand
 from rear.domain.event import Cause
 from rear.domain.events import AnyEvent
 from rear.domain.flavour import Flavour, Offer
-from rear.domain.fulfilment import PATIENCE, Search, Wait
+from rear.domain.fulfilment import PATIENCE
 from rear.domain.hold import HoldKind
 from rear.domain.intent import Agreement, Component, Intent, Workload
 from rear.domain.lifecycle import ContractState, Ending
 from rear.domain.link import ContractCopy, LinkVerb, Order
+from rear.domain.moves import Search, Wait
 from rear.domain.price import Price
 from rear.domain.purchase import Purchase
 from rear.domain.ranking import UNRATED

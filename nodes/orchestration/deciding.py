@@ -14,24 +14,9 @@ from rear.domain.answers import ProviderAnswer
 from rear.domain.candidate import Candidate
 from rear.domain.choosing import Choice, choose, choose_counter_offer, link_request_id
 from rear.domain.event import Cause
-from rear.domain.fulfilment import (
-    AllReady,
-    Buy,
-    Cancel,
-    Complete,
-    End,
-    Fail,
-    Look,
-    MarkReady,
-    Move,
-    Refuse,
-    Search,
-    Wait,
-    contract_of,
-    next_move,
-    nothing_fits,
-)
+from rear.domain.fulfilment import contract_of, next_move, nothing_fits
 from rear.domain.link import LinkVerb, Order
+from rear.domain.moves import AllReady, Buy, Cancel, Complete, End, Fail, Look, MarkReady, Move, Refuse, Search, Wait
 from rear.domain.request_events import (
     CandidateChosen,
     CandidateRefused,

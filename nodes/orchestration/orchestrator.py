@@ -21,10 +21,11 @@ from rear.background import Reconciler
 from rear.domain.allocation import Allocation
 from rear.domain.choosing import choose, excluded
 from rear.domain.events import AllocationSide, AnyEvent
-from rear.domain.fulfilment import PATIENCE, Move, Search, Wait
+from rear.domain.fulfilment import PATIENCE
 from rear.domain.intent import Component
 from rear.domain.link import Order
 from rear.domain.link_events import LinkRequested
+from rear.domain.moves import Move, Search, Wait
 from rear.domain.purchase import Purchase
 from rear.domain.ranking import Ratings
 from rear.domain.request_events import (

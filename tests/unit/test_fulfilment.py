@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from rear.domain import purchase as purchases
 from rear.domain.allocation import AllocationState
 from rear.domain.counter_offer import CounterOffer
-from rear.domain.fulfilment import NOTHING_FITS, PATIENCE, RESOURCES_LOST, UNANSWERED, WINDOW_PASSED, Search, Wait
+from rear.domain.fulfilment import NOTHING_FITS, PATIENCE, RESOURCES_LOST, UNANSWERED, WINDOW_PASSED
 from rear.domain.intent import Agreement
 from rear.domain.lifecycle import ContractState
 from rear.domain.link import LinkVerb
+from rear.domain.moves import Search, Wait
 from rear.domain.quantities import Quantities
 from rear.domain.request_events import CandidateChosen, ComponentPlanned, PurchaseDecided
 from rear.domain.service_request import RequestState
