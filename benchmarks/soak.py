@@ -41,8 +41,8 @@ def parts(rounds: int, nats_rounds: int, seed: int) -> dict[str, Part]:
             shared=True,
         ),
         "workflow": Part(
-            ("tests/system/test_workflow_kills.py",),
-            {"REAR_WORKFLOW_CELLS": "all", "REAR_SEED": str(seed)},
+            ("tests/system/test_workflow_kills.py", "tests/system/test_workflow_storm.py"),
+            {"REAR_WORKFLOW_CELLS": "all", "REAR_STORMS": str(rounds), "REAR_SEED": str(seed)},
             shared=True,
         ),
         "faults": Part(

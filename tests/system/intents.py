@@ -111,6 +111,14 @@ class Owner:
             await asyncio.sleep(PAUSE)
         return found
 
+    async def has_ended_or_is(self, service_request_id: str, state: int, within: float = 60.0) -> ServiceRequest:
+        """The service request, once it has that state or can change no more."""
+        deadline = time.monotonic() + within
+        while (found := await self.get(service_request_id)).state not in (state, FAILED, CANCELLED, COMPLETED):
+            assert time.monotonic() < deadline, f"it is still {found}"
+            await asyncio.sleep(PAUSE)
+        return found
+
     async def operation(self, service_request_id: str) -> operations_pb.Operation:
         request = operations_pb.GetOperationRequest(name=f"operations/{service_request_id}")
         found: operations_pb.Operation = await self._ask(lambda: self._operations.GetOperation(request, timeout=10))
