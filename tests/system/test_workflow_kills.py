@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +13,7 @@ from typing import Final
 import pytest
 
 from tests.checker.lives import LIVE
+from tests.conftest import ROOT
 from tests.system.failing import SEED, SHARD, SHARDS, Failpoints
 from tests.system.fixtures import NewNode
 from tests.system.intents import CANCELLED, FAILED, READY, Owner, component, intent
@@ -206,7 +208,9 @@ async def test_a_node_that_is_killed_at_any_step_leaves_one_contract_or_none(new
     assert not failed, f"REAR_SEED={SEED} REAR_WORKFLOW_CELLS={','.join(failed)}"
 
 
-def test_every_step_of_the_workflow_is_tried() -> None:
+def test_every_step_of_the_workflow_is_tried_where_its_table_says() -> None:
+    rows = re.findall(r"^\| (\d+) \|.* `([a-z_.]+)` \|$", (ROOT / "docs/workflows.md").read_text(), re.MULTILINE)
+    assert {int(number): point for number, point in rows} == {step: at.point for step, at in STEPS.items()}
     assert list(STEPS) == list(range(1, 29))
     assert {step.side for step in STEPS.values()} == {"consumer", "provider"}
 
