@@ -141,7 +141,7 @@ class TestCancel:
         assert (ending.pending.verb, ending.pending.reason) == (LinkVerb.CANCEL, "why")
         assert ending.request_id == "r1"  # what the reserve is asked again with
 
-    @pytest.mark.parametrize("state", TERMINAL_STATES)
+    @pytest.mark.parametrize("state", sorted(TERMINAL_STATES, key=lambda each: each.value))
     def test_what_has_ended_is_not_cancelled(self, state: ContractState) -> None:
         assert purchases.request_cancel(observed(asked(), seen(state)), "c1", "", CAUSE) is None
 

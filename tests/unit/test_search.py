@@ -117,7 +117,9 @@ async def breaks(_: Question) -> Listing:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "code"), [(hangs, 4), (refuses, 7), (is_another, 16), (breaks, 13)], ids=lambda each: str(each)
+    ("behaviour", "code"),
+    [(hangs, 4), (refuses, 7), (is_another, 16), (breaks, 13)],
+    ids=["hangs", "refuses", "is another", "breaks"],
 )
 async def test_one_that_fails_is_named_and_the_others_count(
     market: Market, consumer: Consumer, behaviour: Callable[[Question], object], code: int
