@@ -14,14 +14,13 @@ from uuid import UUID, uuid5
 from rear.domain.answers import HeardRefusal
 from rear.domain.candidate import Candidate, pool_key
 from rear.domain.counter_offer import CounterOffer
-from rear.domain.demand import Demand
+from rear.domain.demand import Demand, devices
 from rear.domain.flavour import parse_flavour_id
 from rear.domain.fulfilment import UNANSWERED
 from rear.domain.intent import Agreement, Component, Intent
 from rear.domain.link import Order
 from rear.domain.own_resources import asked_window, demands
 from rear.domain.service_request import Attempt, ComponentRun
-from rear.domain.units import UnitRequest
 from rear.domain.value import value
 from rear.domain.window import AskedWindow, Instant
 
@@ -172,12 +171,4 @@ def enough(component: Component, offered: Demand) -> bool:
     """Whether a component can do with that: the least of each kind, and all of its devices."""
     if any(offered.quantities.of(kind) < amount for kind, amount in component.least.items()):
         return False
-    return any(_devices(offered.units) == _devices(demand.units) for demand in demands(component))
-
-
-def _devices(requests: Sequence[UnitRequest]) -> dict[tuple[str, object, int], int]:
-    counts: dict[tuple[str, object, int], int] = {}
-    for request in requests:
-        key = (request.unit_class, request.attributes, request.millis_each)
-        counts[key] = counts.get(key, 0) + request.count
-    return {key: count for key, count in counts.items() if count}
+    return any(devices(offered.units) == devices(demand.units) for demand in demands(component))

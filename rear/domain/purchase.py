@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 
+from rear.domain import contradiction
 from rear.domain.counter_offer import CounterOffer
 from rear.domain.event import Cause
 from rear.domain.lifecycle import ContractState
@@ -19,6 +20,9 @@ from rear.domain.window import Duration, Instant
 
 UNTRUE: Final = "UNTRUE_ANSWER"
 """The reason of a LinkUndone where the seller answered with what the request cannot have led to."""
+
+MOST_EVENTS: Final = 100
+"""Of one purchase that is believed in: a contract's life has four changes, and a seller must not fill this ledger."""
 
 
 @value
@@ -184,14 +188,17 @@ def observe(
 ) -> tuple[LinkEvent, ...]:
     """What a contract that the seller showed changes: nothing, where its revision is not above that of the copy.
 
-    One that the order cannot have led to undoes the purchase, and is cancelled. Nothing is written of a purchase that
-    is not open any more, so that it can be forgotten. Raises ValueError for a contract with another id.
+    One that cannot be true undoes the purchase, and is cancelled; of one that was undone only the end is of interest.
+    Nothing is written of a purchase that is not open any more, so that it can be forgotten. Raises ValueError for a
+    contract with another id.
     """
     if contract.id != purchase.id:
         raise ValueError(f"contract {contract.id} is not the one of purchase {purchase.id}")
     if not purchase.open or (purchase.copy is not None and contract.revision <= purchase.copy.revision):
         return ()
-    wrong = "" if purchase.undone else _wrong(purchase.order, contract)
+    if purchase.undone is not None and contract.live:
+        return ()
+    wrong = "" if purchase.undone is not None else _wrong(purchase, contract)
     if wrong:
         return disbelieve(purchase, wrong, cause, elapsed)
     return (LinkObserved(purchase.id, purchase.version + 1, cause, contract, elapsed),)
@@ -229,16 +236,13 @@ def _asked(purchase: Purchase, verb: LinkVerb, request_id: str, reason: str, cau
     return LinkRequested(purchase.id, purchase.version + 1, cause, verb, request_id, reason=reason)
 
 
-def _wrong(order: Order, contract: ContractCopy) -> str:
-    """What of a contract cannot have come of the order; empty where nothing is wrong with it."""
-    if contract.provider_id != order.provider_id:
-        return f"{order.provider_id} was asked, and the contract is one of {contract.provider_id or 'nobody'}"
-    if contract.partition.quantities != order.partition.quantities:
-        return "the contract is about other quantities than were asked for"
-    most, price = order.max_price, contract.price
-    if most is not None and price is not None and (price.currency != most.currency or price.nanos > most.nanos):
-        return "the contract costs more than the order allows"
-    return ""
+def _wrong(purchase: Purchase, contract: ContractCopy) -> str:
+    """What of a contract cannot be true; empty where nothing is wrong with it."""
+    if purchase.version >= MOST_EVENTS:
+        return f"the contract changed more than {MOST_EVENTS} times"
+    return contradiction.of_order(purchase.order, contract) or (
+        "" if purchase.copy is None else contradiction.of_copy(purchase.copy, contract)
+    )
 
 
 def _told(purchase: Purchase) -> str:

@@ -67,7 +67,7 @@ def disbelieved(
     purchase: Purchase, allocation: Allocation | None, message: str, cause: Cause, elapsed: Duration | None = None
 ) -> Sequence[AnyEvent]:
     """All that follows where a seller's answer to a reservation is not true; nothing where that was given up before."""
-    if purchase.undone is not None:
+    if purchase.undone is not None or not purchase.open:
         return ()
     return (*purchases.disbelieve(purchase, message, cause, elapsed), *_released(allocation, message, cause))
 

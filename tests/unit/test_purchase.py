@@ -16,7 +16,7 @@ from rear.domain.price import Money
 from rear.domain.purchase import UNTRUE, Purchase
 from rear.domain.quantities import Quantities
 from rear.domain.refusals import RequestIdReused, WrongState
-from rear.domain.window import DAY, Instant, after
+from rear.domain.window import DAY, HOUR, AskedWindow, Instant, Window, after
 from tests.examples import CONTRACT, COPY, LATER, NOW, ORDER
 
 CAUSE: Final = Cause(NOW, NOW)
@@ -173,10 +173,15 @@ class TestUndone:
         [
             {"provider_id": "spiffe://other.example/node/n9"},
             {"partition": replace(ORDER.partition, quantities=Quantities({"cpu_millicores": 1}))},
+            {"partition": replace(ORDER.partition, units=())},
+            {"assigned_units": ()},
+            {"assigned_units": (*COPY.assigned_units, *COPY.assigned_units)},
+            {"window": Window(NOW, after(NOW, DAY))},
+            {"window": Window(after(NOW, HOUR), after(NOW, 2 * HOUR))},
             {"price": Money("EUR", 2_000_000_001)},
             {"price": Money("USD", 1)},
         ],
-        ids=lambda changed: next(iter(changed)),
+        ids=str,
     )
     def test_a_contract_that_the_order_cannot_have_led_to_is_given_up_and_cancelled(
         self, untrue: dict[str, Any]
@@ -191,6 +196,48 @@ class TestUndone:
         assert given_up.state is None
         assert given_up.copy is None
         assert not observed(given_up, seen(ContractState.CANCELLED, 2, **untrue)).open
+
+    @pytest.mark.parametrize(
+        "untrue",
+        [
+            {"state": ContractState.RESERVED},
+            {"state": ContractState.EXPIRED},
+            {"price": Money("EUR", 1_580_000_001)},
+            {"price": None},
+            {"window": Window(COPY.window.start, after(COPY.window.end, 1))},
+            {"assigned_units": tuple(replace(share, name="another") for share in COPY.assigned_units)},
+        ],
+        ids=str,
+    )
+    def test_a_contract_that_cannot_have_become_so_is_given_up_and_cancelled(self, untrue: dict[str, Any]) -> None:
+        known = observed(bought(), seen(ContractState.CONFIRMED, 2))
+
+        given_up = observed(known, replace(seen(ContractState.CONFIRMED, 3), **untrue))
+
+        assert given_up.cancelling
+        assert given_up.undone is not None
+        assert given_up.undone.reason == UNTRUE
+
+    def test_what_a_seller_leaves_open_to_itself_is_believed(self) -> None:
+        later = replace(ORDER, window=AskedWindow(None, None, None), max_price=None)
+        copy = seen(ContractState.RESERVED, price=None, window=Window(COPY.created_at, after(NOW, 3 * DAY)))
+
+        assert observed(asked(later), copy).state is ContractState.RESERVED
+
+    def test_a_window_that_begins_at_once_begins_when_the_contract_does(self) -> None:
+        at_once = replace(ORDER, window=AskedWindow(None, None, HOUR))
+        next_day = Window(after(NOW, DAY), after(NOW, DAY + HOUR))
+
+        assert observed(asked(at_once), seen(ContractState.RESERVED, window=next_day)).undone is not None
+
+    def test_a_seller_cannot_change_a_contract_without_end(self) -> None:
+        purchase = held()
+        for revision in range(2, 300):
+            purchase = after_all(purchase, *purchases.observe(purchase, seen(ContractState.RESERVED, revision), CAUSE))
+
+        assert purchase.undone is not None
+        assert purchase.version <= purchases.MOST_EVENTS + 2
+        assert purchase.cancelling
 
     def test_why_it_was_given_up_first_stays(self) -> None:
         given_up = after_all(asked(), *purchases.disbelieve(asked(), "another contract", CAUSE))
