@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from rear.domain.candidate import Candidate, Route
 from rear.domain.counter_offer import CounterOffer
 from rear.domain.demand import Demand
 from rear.domain.flavour import Flavour, Offer, Properties, parse_flavour_id
+from rear.domain.lifecycle import Ending
 from rear.domain.link import ContractCopy
 from rear.domain.partition import MAX_AMOUNT, MAX_UNITS, check_well_formed
 from rear.domain.price import Price
@@ -34,6 +36,8 @@ MOST_COMPONENTS: Final = 64
 MOST_ROUTES: Final = 16
 MOST_HOPS: Final = 64
 LONGEST_ID: Final = 512
+LONGEST_REASON: Final = 1_024
+"""Characters that are kept of what a seller says of why it ended a contract."""
 OLDEST: Final = Duration(24 * HOUR)
 """An offer whose age is more than this is no offer."""
 
@@ -114,9 +118,21 @@ def contract_from(message: contract_pb2.Contract) -> ContractCopy:
         for at, share in enumerate(message.assigned_units):
             if not 1 <= share.millis <= MILLIS_PER_UNIT:
                 raise InvalidField(f"assigned_units[{at}].millis", f"is {share.millis}")
-        return read_copy(message)
+            _check_length(share.unit_class, f"assigned_units[{at}].unit_class")
+            _check_length(share.name, f"assigned_units[{at}].name")
+        for name in ("contract_id", "provider_id", "buyer_id", "flavour_id", "pool_id", "allocation_id", "chain_id"):
+            _check_length(getattr(message, name), name)
+        copy = read_copy(message)
+        if copy.ending is None:
+            return copy
+        return replace(copy, ending=Ending(copy.ending.actor[:LONGEST_ID], copy.ending.reason[:LONGEST_REASON]))
     except InvalidField as wrong:
         raise Unusable(f"contract {shown(message.contract_id)}: {wrong}") from wrong
+
+
+def _check_length(text: str, field: str) -> None:
+    if len(text) > LONGEST_ID:
+        raise InvalidField(field, f"has {len(text)} characters; {LONGEST_ID} at most")
 
 
 def identity(uri: str) -> str:
@@ -232,6 +248,8 @@ def _shares(messages: Iterable[quantities_pb2.OfferedUnit], parent: str) -> Iter
 
 def _partition(message: quantities_pb2.Partition, parent: str) -> Demand:
     check_extended_kinds(message.quantities.extended, f"{parent}.quantities")
+    for at, request in enumerate(message.units):
+        _check_length(request.unit_class, f"{parent}.units[{at}].unit_class")
     demand = read_partition(message)
     check_well_formed(demand, parent)
     return demand

@@ -155,12 +155,16 @@ def read_shares(messages: Iterable[quantities_pb2.UnitShare]) -> tuple[UnitShare
 SHARED: Final = 1 << 14
 """Values of a kind that are kept to be shared: equal ones are one object, which costs neither time nor memory again."""
 
+LARGEST_SHARED: Final = 256
+"""Bytes of a message that is kept to be shared: a larger one is like no other, and may be a peer's that means harm."""
+
 _share = lru_cache(SHARED)(UnitShare)
 
 
 def read_held(message: quantities_pb2.Quantities) -> Quantities:
     """The kinds that are set, of what many have in common: equal amounts are one object."""
-    return _held(message.SerializeToString())
+    written = message.SerializeToString()
+    return _held(written) if len(written) <= LARGEST_SHARED else read_quantities(message)
 
 
 @lru_cache(SHARED)
@@ -194,12 +198,16 @@ def write_partition(message: quantities_pb2.Partition, demand: Demand) -> None:
 
 def read_partition(message: quantities_pb2.Partition) -> Demand:
     """What is asked for; an absent `millis_each` is a whole device. Equal partitions are one object."""
-    return _partition(message.SerializeToString())
+    written = message.SerializeToString()
+    return _partition(written) if len(written) <= LARGEST_SHARED else _demand(message)
 
 
 @lru_cache(SHARED)
 def _partition(written: bytes) -> Demand:
-    message = quantities_pb2.Partition.FromString(written)
+    return _demand(quantities_pb2.Partition.FromString(written))
+
+
+def _demand(message: quantities_pb2.Partition) -> Demand:
     return Demand(
         read_held(message.quantities),
         tuple([read_unit_request(request) for request in message.units]),

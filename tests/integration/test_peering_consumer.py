@@ -41,7 +41,7 @@ from rear.domain.refusals import (
     WrongState,
 )
 from rear.domain.virtual_node import virtual_node_id
-from rear.domain.window import HOUR, MILLISECOND, Duration, Instant, Window, after
+from rear.domain.window import HOUR, MILLISECOND, AskedWindow, Duration, Instant, Window, after
 from rear.ledger.commit import Committed, Decision
 from rear.managers.consumer.peers import Unanswered
 from tests.faulty_stream import FaultyStream
@@ -164,7 +164,8 @@ class World:
     async def buy(self, copy: ContractCopy) -> ContractCopy:
         """Records that this was reserved and seen: step 24, with the VIRTUAL_NODE."""
         self.providers.shown.setdefault(copy.id, copy)
-        order = Order(copy.provider_id, ENDPOINT, copy.flavour_id, copy.partition)
+        window = AskedWindow(copy.window.start, copy.window.end)
+        order = Order(copy.provider_id, ENDPOINT, copy.flavour_id, copy.partition, window)
 
         def decide(now: Instant) -> Decision[None]:
             cause = Cause(now, now)

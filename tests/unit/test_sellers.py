@@ -13,7 +13,7 @@ from rear.rpc.sellers import reserve_request
 from rear.v1 import contract_pb2
 from rear.wire.contracts import write_copy
 from rear.wire.heard import MOST_BYTES, Unusable, contract_from
-from rear.wire.values import read_asked_window, read_duration, read_money, read_partition
+from rear.wire.values import _partition, read_asked_window, read_duration, read_money, read_partition
 from tests.examples import COPY, REQUEST
 from tests.strategies import orders
 
@@ -65,6 +65,9 @@ WRONG: dict[str, Callable[[contract_pb2.Contract], object]] = {
     "price": lambda message: setattr(message.price, "units", -1),
     "share": lambda message: setattr(message.assigned_units[0], "millis", 1_001),
     "length": lambda message: setattr(message, "chain_id", "x" * MOST_BYTES),
+    "id": lambda message: setattr(message, "pool_id", "x" * 10_000),
+    "device": lambda message: setattr(message.assigned_units[0], "name", "x" * 10_000),
+    "class": lambda message: setattr(message.partition.units[0], "unit_class", "x" * 10_000),
 }
 
 
@@ -75,3 +78,24 @@ def test_a_contract_that_cannot_be_is_not_used(wrong: str) -> None:
 
     with pytest.raises(Unusable):
         contract_from(message)
+
+
+def test_a_long_reason_is_kept_short() -> None:
+    message = shown()
+    message.ending.reason = "x" * 100_000
+
+    ending = contract_from(message).ending
+
+    assert ending is not None
+    assert len(ending.reason) < 2_000
+
+
+def test_what_a_seller_says_is_not_kept_to_be_shared() -> None:
+    """Or one that says something else each time would fill the memory of its buyers."""
+    _partition.cache_clear()
+    message = shown()
+    for number in range(100):
+        message.partition.units[0].attributes["model"] = f"{number:0500}"
+        contract_from(message)
+
+    assert _partition.cache_info().currsize == 0
