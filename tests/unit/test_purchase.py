@@ -141,7 +141,7 @@ class TestCancel:
         assert (ending.pending.verb, ending.pending.reason) == (LinkVerb.CANCEL, "why")
         assert ending.request_id == "r1"  # what the reserve is asked again with
 
-    @pytest.mark.parametrize("state", sorted(TERMINAL_STATES, key=lambda each: each.value))
+    @pytest.mark.parametrize("state", sorted(TERMINAL_STATES, key=str))
     def test_what_has_ended_is_not_cancelled(self, state: ContractState) -> None:
         assert purchases.request_cancel(observed(asked(), seen(state)), "c1", "", CAUSE) is None
 
@@ -181,7 +181,7 @@ class TestUndone:
             {"price": Money("EUR", 2_000_000_001)},
             {"price": Money("USD", 1)},
         ],
-        ids=str,
+        ids=lambda changed: next(iter(changed)),
     )
     def test_a_contract_that_the_order_cannot_have_led_to_is_given_up_and_cancelled(
         self, untrue: dict[str, Any]
@@ -207,7 +207,7 @@ class TestUndone:
             {"window": Window(COPY.window.start, after(COPY.window.end, 1))},
             {"assigned_units": tuple(replace(share, name="another") for share in COPY.assigned_units)},
         ],
-        ids=str,
+        ids=lambda changed: next(iter(changed)),
     )
     def test_a_contract_that_cannot_have_become_so_is_given_up_and_cancelled(self, untrue: dict[str, Any]) -> None:
         known = observed(bought(), seen(ContractState.CONFIRMED, 2))
