@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
@@ -85,7 +86,7 @@ def _intent(document: Value, now: Instant) -> Intent:
         fields["name"].text(),
         tuple(_component(component, now) for component in fields["components"].items()),
         Agreement(_word(fields["agreement"])) if "agreement" in fields else Agreement.RESERVE_THEN_PURCHASE,
-        int(fields["priority"].text()) if "priority" in fields else 0,
+        _integer(fields["priority"]) if "priority" in fields else 0,
     )
 
 
@@ -130,8 +131,8 @@ def _unit(value: Value) -> UnitRequest:
         described[MODEL] = fields["model"].text()
     return UnitRequest(
         fields["class"].text(),
-        int(fields["count"].text()) if "count" in fields else 1,
-        int(fields["millis"].text()) if "millis" in fields else MILLIS_PER_UNIT,
+        _integer(fields["count"]) if "count" in fields else 1,
+        _integer(fields["millis"]) if "millis" in fields else MILLIS_PER_UNIT,
         attributes(described),
     )
 
@@ -203,7 +204,12 @@ def _workload(value: Value) -> Workload:
 def _port(value: Value) -> Port:
     fields = value.entries()
     protocol = PortProtocol(_word(fields["protocol"])) if "protocol" in fields else PortProtocol.TCP
-    return Port(fields["name"].text(), int(fields["number"].text()), protocol)
+    return Port(fields["name"].text(), _integer(fields["number"]), protocol)
+
+
+def _integer(value: Value) -> int:
+    """Of what the schema takes for an integer, which 1.0 is as well."""
+    return Fraction(value.text()).numerator
 
 
 def _items(fields: dict[str, Value], key: str) -> list[Value]:

@@ -18,6 +18,9 @@ from rear.documents import DocumentError, TextError, plain, quoted
 MAX_DEPTH: Final = 16
 
 _JSON_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,19})?")
+_HALF: Final = re.compile("[\ud800-\udfff]")
+"""Surrogates: escapes can name them, and no encoding has them."""
+
 _NULL: Final = "tag:yaml.org,2002:null"
 _KINDS_OF_NODE: Final[dict[type[yaml.Node], str]] = {
     yaml.ScalarNode: "a single value",
@@ -84,7 +87,10 @@ class Value:
         """Its text as it is, which may be empty or of many lines."""
         if not isinstance(self.node, yaml.ScalarNode):
             self.fail(f"is {self._kind()}; write a single value")
-        return "" if self.node.tag == _NULL else str(self.node.value)
+        text = "" if self.node.tag == _NULL else str(self.node.value)
+        if _HALF.search(text):
+            self.fail("has an escape that names half of a character; write the character itself")
+        return text
 
     def read(self, parse: Callable[[str], T]) -> T:
         """What `parse` makes of its text."""

@@ -21,6 +21,8 @@ from rear.domain.selector import LocationFilter, TextFilter, Vicinity
 from rear.domain.units import UnitRequest
 from rear.domain.window import HOUR, MILLISECOND, MINUTE, SECOND, AskedWindow, Duration, Instant
 from rear.intent_schema import SCHEMA
+from rear.v1 import intent_pb2
+from rear.wire.intents import intent_from, read_intent, write_intent
 
 NOW = Instant(1_800_000_000 * SECOND)
 SKEW = Duration(5 * SECOND)
@@ -122,6 +124,20 @@ def test_the_whole_form_is_read() -> None:
     assert read(WHOLE) == Intent("shop", (web, store), Agreement.DIRECT, -3)
 
 
+def test_a_whole_number_may_be_written_with_a_fraction_of_nothing_as_the_schema_has_it() -> None:
+    found = read(
+        SMALL.replace("[serve]}", "[serve], ports: [{name: http, number: 80.0}]}")
+        + "  units: [{class: gpu, count: 2.0, millis: 500.00}]\npriority: -1.0\n"
+    )
+
+    (web,) = found.components
+    assert (found.priority, web.workload.ports, web.partition.units) == (
+        -1,
+        (Port("http", 80),),
+        (UnitRequest("gpu", 2, 500),),
+    )
+
+
 def test_the_sample_is_an_intent() -> None:
     sample = read((ROOT / "nodes" / "samples" / "intent.yaml").read_text())
 
@@ -189,6 +205,8 @@ ERRORS = [
         f"{W}.workload.environment",
         "holds '1A'; write names of variables",
     ),
+    (SMALL.replace("[serve]", r'["\ud800"]'), 5, f"{W}.workload.command[0]", "half of a character"),
+    (SMALL.replace("[serve]}", r'[a], environment: {A: "\udfff"}}'), 5, f"{W}.workload.environment.A", "half of a"),
     (SMALL + "  optimise: speed\n", 6, f"{W}.optimise", "is 'speed'; write what decides between offers: price"),
     (SMALL + "  depends_on: [store]\n", 6, f"{W}.depends_on[0]", "is 'store', which no component is"),
     (SMALL + "  depends_on: [web]\n", 6, f"{W}.depends_on", "goes in a circle: web -> web"),
@@ -246,6 +264,16 @@ STRUCTURES = st.recursive(
 TEXTS = st.one_of(st.text(), st.lists(st.sampled_from([*KEYS, *MARKS, "1", "-"]), max_size=30).map("".join))
 
 
+WRITTEN = (
+    *("1.0", "-0", "-0.0", "00", "1e3", "0x10", "9223372036854775807", "99999999999999999999", "2147483648", ".nan"),
+    *("''", "~", "' '", '"a\\n"', r'"\ud800"', r'"\u2028"', r'"\0"', "é", "'1 h'", "0s", "0.0000000001s", "+0s"),
+    *("2027-02-30T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.9Z", "2027-01-15T08:00Z", "1 EUR"),
+    *("9999999999999999999 EUR", "0.0005", "1 kb", "5KM", "91", "a" * 257, "a" * 4_097, "[]", "[a, a]", "{a: b}"),
+)
+"""What may be written for any value."""
+PLACES = [found.span(1) for found in re.finditer(r"(?:: |\[)([^\s\[\]{},]+)(?=[\n,\]}])", WHOLE)]
+
+
 def outcome(text: str) -> Intent | str:
     try:
         return read(text)
@@ -255,7 +283,20 @@ def outcome(text: str) -> Intent | str:
 
 def assert_intent_or_one_line(text: str) -> None:
     found = outcome(text)
-    assert isinstance(found, Intent) or found.isprintable()
+    if isinstance(found, str):
+        assert found.isprintable()
+        return
+    message = intent_pb2.Intent()
+    write_intent(message, found)
+    assert intent_from(message) == read_intent(message) == found
+
+
+@given(place=st.sampled_from(PLACES), written=st.sampled_from(WRITTEN))
+@example(PLACES[2], "1.0")
+def test_whatever_a_value_is_replaced_by_it_is_an_intent_that_a_message_can_be_or_an_error(
+    place: tuple[int, int], written: str
+) -> None:
+    assert_intent_or_one_line(WHOLE[: place[0]] + written + WHOLE[place[1] :])
 
 
 @given(text=TEXTS)
