@@ -41,6 +41,10 @@ MOST_DETAIL_BYTES: Final = 4_000
 """Details travel in trailers: beyond 8 KiB clients lose them."""
 
 LONGEST_MESSAGE: Final = 500
+"""Bytes of a message in UTF-8. It travels twice, once with three bytes for each of those that are not ASCII."""
+
+LONGEST_FACT: Final = 200
+"""Bytes of a field's path, and of one entry of the metadata."""
 
 STATUS_CODES: Final[Mapping[type[Refusal], grpc.StatusCode]] = {
     InvalidField: grpc.StatusCode.INVALID_ARGUMENT,
@@ -74,12 +78,12 @@ def code_of(refusal: Refusal) -> grpc.StatusCode:
 def status_of(refusal: Refusal) -> status_pb2.Status:
     """The refusal as google.rpc.Status. What would make the details too long for a trailer is left out."""
     details: list[Message] = [
-        error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=_short(refusal.metadata))
+        error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=cut_facts(refusal.metadata))
     ]
     if isinstance(refusal, InvalidField | NotServed):
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=refusal.field[:200],
-            description=refusal.description[:LONGEST_MESSAGE],
+            field=cut(refusal.field, LONGEST_FACT),
+            description=cut(refusal.description, LONGEST_MESSAGE),
             reason=refusal.reason,
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
@@ -89,7 +93,7 @@ def status_of(refusal: Refusal) -> status_pb2.Status:
         details.append(retry)
     if isinstance(refusal, CapacityExceeded) and refusal.counter_offer is not None:
         details.append(counter_offer_to_proto(refusal.counter_offer))
-    status = status_pb2.Status(code=code_of(refusal).value[0], message=refusal.message[:LONGEST_MESSAGE])
+    status = status_pb2.Status(code=code_of(refusal).value[0], message=cut(refusal.message, LONGEST_MESSAGE))
     for detail in details:
         packed = AnyMessage()
         packed.Pack(detail)
@@ -110,10 +114,16 @@ def internal(incident: str) -> status_pb2.Status:
     return status
 
 
+def cut(text: str, longest: int) -> str:
+    """As much of the beginning of a text as takes up at most so many bytes."""
+    return text.encode(errors="replace")[:longest].decode(errors="ignore")
+
+
+def cut_facts(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata with each of its entries cut."""
+    return {cut(key, LONGEST_FACT): cut(value, LONGEST_FACT) for key, value in metadata.items()}
+
+
 def trailers(status: status_pb2.Status) -> tuple[tuple[str, bytes], ...]:
     """The trailing metadata that carries a status."""
     return ((DETAILS_KEY, status.SerializeToString()),)
-
-
-def _short(metadata: Mapping[str, str]) -> dict[str, str]:
-    return {key: value[:200] for key, value in metadata.items()}

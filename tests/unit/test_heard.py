@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -24,7 +26,7 @@ from rear.domain.window import DAY, HOUR, SECOND, AskedWindow, Duration, Instant
 from rear.managers.consumer.peers import Unanswered
 from rear.rpc.errors import status_of, trailers
 from rear.rpc.heard import in_domain
-from rear.rpc.refused import Refused, Unreachable, UntrueAnswer, WrongService, failure_of
+from rear.rpc.refused import Refused, Unreachable, UntrueAnswer, Violation, WrongService, failure_of
 from rear.v1 import contract_pb2, flavour_pb2, selector_pb2
 from rear.wire.contracts import counter_offer_to_proto
 from rear.wire.flavours import direct_route, listed_flavour_to_proto
@@ -264,6 +266,36 @@ def test_a_refusal_comes_back_as_what_it_was(refusal: refusals.Refusal) -> None:
     if isinstance(refusal, refusals.CapacityExceeded):
         assert isinstance(back, refusals.CapacityExceeded)
         assert back.counter_offer == refusal.counter_offer
+
+
+LONG = "\N{GRINNING FACE}" * 10_000
+WORDY = [
+    refusals.InvalidField(LONG, LONG),
+    refusals.ServiceRequestNotFound(LONG, {"service_request_id": LONG}),
+    refusals.NotServed(LONG, LONG),
+    refusals.NotReady(LONG, SECOND, because=LONG),
+]
+
+
+@pytest.mark.parametrize("refusal", WORDY, ids=lambda refusal: type(refusal).__name__)
+def test_a_refusal_of_whatever_letters_fits_into_the_trailers(refusal: refusals.Refusal) -> None:
+    status = status_of(refusal)
+    ((_, details),) = trailers(status)
+
+    assert len(b64encode(details)) + len(quote(status.message)) < 6_000  # of 8 KiB, from which on they may be lost
+    assert status.details[0].TypeName() == "google.rpc.ErrorInfo"
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED])
+@pytest.mark.parametrize("reason", ["", "NEVER_HEARD_OF" + "X" * 10_000, "WRONG_STATE", "INVALID_FIELD"])
+def test_no_more_is_taken_of_what_a_peer_says_than_we_would_say(code: grpc.StatusCode, reason: str) -> None:
+    kind = Unreachable if code is grpc.StatusCode.UNAVAILABLE else Refused
+    facts = {f"fact {n}": LONG for n in range(100)}
+
+    back = in_domain(kind(code, LONG, reason=reason, metadata=facts, violations=(Violation(LONG, LONG),)))
+
+    said = [back.message, back.reason, *getattr(back, "metadata", {}).values()]
+    assert sum(len(text.encode()) for text in said) < 6_000
 
 
 def test_a_peer_that_is_not_ready_has_not_refused() -> None:
