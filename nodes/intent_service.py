@@ -11,10 +11,8 @@ from uuid import uuid4
 from google.longrunning import operations_pb2
 from google.protobuf.message import Message
 
-from nodes.intent_document import read_document
-from nodes.service_handler import Answered, ReadIntent, RequestPage, ServiceHandler, Submission
-from rear.documents import DocumentError
-from rear.domain.intent import Intent
+from nodes.intent_reading import IntentReader
+from nodes.service_handler import Answered, RequestPage, ServiceHandler, Submission
 from rear.domain.refusals import InvalidField, ServiceRequestNotFound
 from rear.domain.request_decisions import (
     OPERATIONS,
@@ -24,7 +22,6 @@ from rear.domain.request_decisions import (
     operation_name,
 )
 from rear.domain.service_request import RequestState, ServiceRequest, service_request_id
-from rear.domain.window import Duration, Instant
 from rear.rpc.answering import Context, Gate, answered, streamed
 from rear.rpc.changing import LONGEST_REASON, check_request_id, fingerprint, text_from
 from rear.rpc.identity import Callers
@@ -33,13 +30,10 @@ from rear.rpc.paging import after_from, filters_of, page_size_from, page_token
 from rear.rpc.policy import ADMINISTRATORS
 from rear.v1 import intent_service_pb2 as pb
 from rear.v1 import intent_service_pb2_grpc
-from rear.wire.intents import LARGEST_INTENT, intent_from
 from rear.wire.operations import operation_to_proto
 from rear.wire.requests import enum_from
 from rear.wire.service_requests import REQUEST_STATES
 from rear.wire.values import write_instant
-
-DOCUMENT: Final = "document"
 
 LARGEST_RESPONSE: Final = 1024 * 1024
 """Bytes of one page: clients take 4 MiB by default."""
@@ -53,6 +47,7 @@ class IntentServicer(intent_service_pb2_grpc.IntentServiceServicer):
     def __init__(self, handler: ServiceHandler, node_id: str, callers: Callers, gate: Gate) -> None:
         self.gate = gate
         self._handler = handler
+        self._intents = IntentReader(handler.skew)
         self._node_id = node_id
         self._callers = callers
 
@@ -67,7 +62,7 @@ class IntentServicer(intent_service_pb2_grpc.IntentServiceServicer):
             fingerprint(request),
             request.validate_only,
         )
-        answer = await self._handler.submit(submission, self._reader(request), caller=caller)
+        answer = await self._handler.submit(submission, self._intents.reader(request), caller=caller)
         return _operation(self._handler, answer.request)
 
     @answered
@@ -152,20 +147,6 @@ class IntentServicer(intent_service_pb2_grpc.IntentServiceServicer):
         caller = self._callers.identity_of(context)
         return None if self._callers.allows(caller, ADMINISTRATORS) else caller
 
-    def _reader(self, request: pb.SubmitIntentRequest) -> ReadIntent:
-        """How the intent is read, whichever form it has."""
-        form = request.WhichOneof("form")
-        if form is None:
-            raise InvalidField("form", "is required: an intent, or a document")
-        if form == DOCUMENT:
-            return partial(_from_document, request.document, self._handler.skew)
-        intent = intent_from(request.intent)
-
-        async def read(_: Instant) -> Intent:
-            return intent
-
-        return read
-
 
 class RequestOperations:
     """The operations of service requests: each has one until it is deleted, and none outlives them."""
@@ -227,16 +208,3 @@ def _fitting(page: RequestPage, show: Callable[[ServiceRequest], Shown]) -> tupl
 
 def _operation(handler: ServiceHandler, request: ServiceRequest) -> operations_pb2.Operation:
     return operation_to_proto(request, handler.shown(request))
-
-
-async def _from_document(text: str, skew: Duration, now: Instant) -> Intent:
-    """On another thread: a long document takes as long as a thousand reservations."""
-    size = len(text.encode())
-    if size > LARGEST_INTENT:
-        raise InvalidField(DOCUMENT, f"has {size} bytes; {LARGEST_INTENT} at most")
-    try:
-        return await asyncio.to_thread(read_document, text, now, skew)
-    except DocumentError as error:
-        where = f"{DOCUMENT}.{error.where}" if error.where else DOCUMENT
-        line = f"line {error.line}: " if error.line else ""
-        raise InvalidField(where, f"{line}{error.message}") from None

@@ -1,0 +1,58 @@
+"""How intents are read that were handed in."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from nodes import intent_reading
+from nodes.intent_reading import IntentReader
+from rear.domain.demand import Demand
+from rear.domain.intent import Component, Intent, Workload
+from rear.domain.quantities import Quantities
+from rear.domain.window import SECOND, Duration, Instant
+from rear.v1.intent_service_pb2 import SubmitIntentRequest
+
+NOW = Instant(1_800_000_000 * SECOND)
+INTENT = Intent("shop", (Component("web", Demand(Quantities({"pods": 1})), Workload(("serve",))),))
+
+
+async def test_documents_are_read_one_after_the_other_and_not_at_all_for_those_who_have_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[str] = []
+    side_by_side: list[int] = []
+    busy, may_go_on = threading.Semaphore(1), threading.Event()
+
+    def read(text: str, *_: object) -> Intent:
+        begun.append(text)
+        if not busy.acquire(blocking=False):
+            side_by_side.append(1)
+            return INTENT
+        may_go_on.wait(5)
+        time.sleep(0.001)
+        busy.release()
+        return INTENT
+
+    monkeypatch.setattr(intent_reading, "read_document", read)
+    reader = IntentReader(Duration(0))
+
+    def reading(text: str) -> asyncio.Task[Intent]:
+        async def read_it() -> Intent:
+            return await reader.reader(SubmitIntentRequest(document=text))(NOW)
+
+        return asyncio.create_task(read_it())
+
+    tasks = [reading(f"document {n}") for n in range(8)]
+    await asyncio.sleep(0)
+    tasks[7].cancel()
+    await asyncio.sleep(0)
+    may_go_on.set()
+
+    assert await asyncio.gather(*tasks[:7]) == [INTENT] * 7
+    await reading("another")
+    assert not side_by_side
+    assert begun == [*(f"document {n}" for n in range(7)), "another"]
