@@ -27,7 +27,7 @@ def rear(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def flip_a_bit(node: NodeProcess, of: str) -> None:
     """In the payload of the first event of a pool, in the server's own file."""
-    (block,) = node.state.glob("nats/store/jetstream/*/streams/*/msgs/*.blk")
+    (block,) = node.state.glob("nats/store/jetstream/*/streams/*_LEDGER/msgs/*.blk")
     content = bytearray(block.read_bytes())
     content[content.index(f"rear.log.{node.name}.pool.{of}".encode()) + 200] ^= 1
     block.write_bytes(content)
