@@ -167,9 +167,9 @@ class RequestOperations:
         return OperationPage(tuple(shown), next_after)
 
     async def cancel(self, name: str, caller: str, *, owner: str | None) -> None:
-        """Ends what the operation does. Raises OperationNotFound."""
+        """Ends what the operation does, unless it is done. Raises OperationNotFound."""
         found = await self._found(name, owner)
-        await self._handler.cancel(found.request.id, "", "", b"", caller=caller, owner=owner)
+        await self._handler.cancel_operation(found.request.id, caller=caller, owner=owner)
 
     async def delete(self, name: str, caller: str, *, owner: str | None) -> None:
         """Forgets the operation; its service request goes on. Raises OperationNotFound."""
@@ -182,7 +182,7 @@ class RequestOperations:
 
     async def _found(self, name: str, owner: str | None) -> Answered:
         key = name.removeprefix(OPERATIONS)
-        if operation_name(key) != name:
+        if not key or operation_name(key) != name:
             raise InvalidField("name", f"is no operation's name, which has the form {OPERATIONS}<id>")
         try:
             found = await self._handler.get(key, owner=owner)

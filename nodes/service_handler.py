@@ -13,7 +13,7 @@ from rear.domain.event import Cause
 from rear.domain.intent import Intent
 from rear.domain.intent_rules import check_times
 from rear.domain.purchase import Purchase
-from rear.domain.refusals import ServiceRequestNotFound
+from rear.domain.refusals import InvalidField, ServiceRequestNotFound
 from rear.domain.request_decisions import RequestFilter
 from rear.domain.service_request import ServiceRequest, evolve
 from rear.domain.value import value
@@ -142,7 +142,7 @@ class ServiceHandler:
         return _answered(committed)
 
     async def get(self, key: str, *, owner: str | None) -> Answered:
-        """A service request. Raises ServiceRequestNotFound."""
+        """A service request. Raises InvalidField without a key, and ServiceRequestNotFound."""
 
         def decide(now: Instant) -> Decision[tuple[ServiceRequest, Instant]]:
             return Decision((), (self._owned(key, owner), now))
@@ -177,6 +177,15 @@ class ServiceHandler:
 
         return _answered(await self._writer.submit(decide))
 
+    async def cancel_operation(self, key: str, *, caller: str, owner: str | None) -> None:
+        """Ends a service request whose operation is not done. Raises OperationNotFound."""
+
+        def decide(now: Instant) -> Decision[None]:
+            event = decisions.cancel_operation(self._owned(key, owner), caller, Cause(now, now, caller, ""))
+            return Decision(() if event is None else (event,), None)
+
+        await self._writer.submit(decide)
+
     async def delete_operation(self, key: str, *, caller: str, owner: str | None) -> None:
         """Forgets the operation of a service request, which goes on. Raises OperationNotFound."""
 
@@ -204,6 +213,8 @@ class ServiceHandler:
         return self._writer.state.requests.get(key) or self._archive.service_request(key)
 
     def _owned(self, key: str, owner: str | None) -> ServiceRequest:
+        if not key:
+            raise InvalidField("service_request_id", "is required")
         found = self._find(key)
         if found is None or (owner is not None and found.submitted_by != owner):
             raise ServiceRequestNotFound(f"there is no service request {key}", {"service_request_id": key})

@@ -60,6 +60,15 @@ def cancel(
     return RequestCancelled(request.id, request.version + 1, cause, actor, reason, fingerprint)
 
 
+def cancel_operation(request: ServiceRequest, actor: str, cause: Cause) -> RequestCancelled | None:
+    """Ends what an operation does; None where it is done. Raises OperationNotFound.
+
+    One that has just succeeded is not undone: its caller could not know of that, and is told so by the operation.
+    """
+    check_operation(request)
+    return None if was_ready(request) else cancel(request, actor, "", b"", cause)
+
+
 def delete_operation(request: ServiceRequest, cause: Cause) -> OperationDeleted:
     """Forgets the operation, and leaves the service request as it is. Raises OperationNotFound."""
     check_operation(request)

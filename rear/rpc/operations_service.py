@@ -52,7 +52,7 @@ class Operations(Protocol):
         ...
 
     async def cancel(self, name: str, caller: str, *, owner: str | None) -> None:
-        """Ends what the operation does. Raises OperationNotFound."""
+        """Ends what the operation does; one that is done stays as it is. Raises OperationNotFound."""
         ...
 
     async def delete(self, name: str, caller: str, *, owner: str | None) -> None:

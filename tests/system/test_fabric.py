@@ -10,7 +10,7 @@ from typing import Final
 from uuid import uuid4
 
 import pytest
-from google.longrunning.operations_pb2 import CancelOperationRequest, WaitOperationRequest
+from google.longrunning.operations_pb2 import WaitOperationRequest
 
 from rear.event.v1.envelope_pb2 import Envelope
 from rear.rpc.client import Client
@@ -19,7 +19,7 @@ from rear.rpc.refused import Refused
 from rear.v1.contract_pb2 import Contract
 from rear.v1.contract_service_pb2 import GetContractRequest
 from rear.v1.fabric_service_pb2 import RequestResourcesRequest, ResourceOffer
-from rear.v1.intent_service_pb2 import SubmitIntentRequest
+from rear.v1.intent_service_pb2 import CancelServiceRequestRequest, SubmitIntentRequest
 from tests.certificates import TestAuthority, write
 from tests.system.asking import ACTIVE, CONFIRMED, has_state, in_seconds, purchase, reserve
 from tests.system.evidence import Ledger
@@ -211,7 +211,8 @@ async def test_two_nodes_peer_before_the_start_and_both_sides_are_active_from_it
         for name in operations[:2]:
             assert (await buyer.wait_operation(WaitOperationRequest(name=name, timeout={"seconds": 10}))).done
         for name in operations:
-            await buyer.cancel_operation(CancelOperationRequest(name=name))
+            key = name.removeprefix("operations/")
+            await buyer.cancel_service_request(CancelServiceRequestRequest(service_request_id=key, request_id="end"))
         assert len(await events_of(buyer, "allocation_released", 3)) == 3
         assert len(await events_of(seller, "allocation_released", 3)) == 3
         assert len((await Ledger.read(buyer)).of(PEERED, "allocation_failed")) == 3

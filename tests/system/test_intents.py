@@ -128,6 +128,17 @@ async def test_a_bad_intent_is_refused_and_nothing_is_started(
     assert violation.description.startswith(told)
 
 
+async def test_a_request_that_names_nothing_is_told_which_field_is_missing(node: NodeProcess) -> None:
+    async with IntentsClient(node.endpoint) as client:
+        with pytest.raises(Refused) as refused:
+            await client.get_service_request(pb.GetServiceRequestRequest())
+        assert [one.field for one in refused.value.violations] == ["service_request_id"]
+        for name in ("", "operations", "operations/"):
+            with pytest.raises(Refused) as refused:
+                await client.get_operation(get(name))
+            assert [one.field for one in refused.value.violations] == ["name"]
+
+
 async def test_ten_megabytes_never_reach_the_node(node: NodeProcess) -> None:
     async with IntentsClient(node.endpoint, patience=0) as client:
         before = await events(client)

@@ -190,7 +190,8 @@ async def test_operations_survive_restarts(neighbours: Neighbourhood) -> None:
     async with Owner(neighbours.endpoint) as owner:
         ready, given_up, forgotten = [await owner.submit(intent(component(cores=5 + n))) for n in range(3)]
         before = [response_of(await owner.wait(key)) for key in (ready, given_up, forgotten)]
-        await owner.cancel_operation(given_up)
+        await owner.cancel_operation(ready)  # too late: it is done, and stays so
+        await owner.cancel(given_up)
         await owner.delete_operation(forgotten)
         await neighbours.agreed()
         neighbours.consumer.kill()
@@ -201,6 +202,7 @@ async def test_operations_survive_restarts(neighbours: Neighbourhood) -> None:
         assert forgotten not in listed
         assert response_of(listed[ready]) == before[0]
         assert response_of(await owner.wait(ready)) == before[0]
+        assert (await owner.get(ready)).state == READY
         assert (await owner.get(given_up)).state == CANCELLED
         with pytest.raises(grpc.aio.AioRpcError) as gone:
             await owner.operation(forgotten)

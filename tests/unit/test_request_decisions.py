@@ -71,6 +71,20 @@ def test_a_cancellation_without_an_id_is_never_taken_for_another() -> None:
     assert cancelled(once, "", b"other") is once
 
 
+@pytest.mark.parametrize("request_", [ready(ACCEPTED), cancelled(ACCEPTED), cancelled(ready(ACCEPTED))])
+def test_an_operation_that_is_done_is_not_cancelled(request_: ServiceRequest) -> None:
+    assert decisions.cancel_operation(request_, ALICE, CAUSE) is None
+
+
+def test_an_operation_that_is_not_done_is_cancelled_unless_it_was_deleted() -> None:
+    event = decisions.cancel_operation(ACCEPTED, ALICE, CAUSE)
+
+    assert event is not None
+    assert operation(evolve(ACCEPTED, event)) == (True, "error", code_pb2.CANCELLED)
+    with pytest.raises(OperationNotFound):
+        decisions.cancel_operation(replace(ACCEPTED, operation_deleted=True), ALICE, CAUSE)
+
+
 def test_an_operation_is_deleted_once_and_its_request_goes_on() -> None:
     deleted = evolve(ACCEPTED, decisions.delete_operation(ACCEPTED, CAUSE))
 
