@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 
@@ -66,6 +67,7 @@ class Caller:
         self._provider_id = provider_id
         self._route = Route(read_endpoints(endpoint))
         self._lines: dict[str, Line] = {}
+        self._under_way = 0
         link = self._line().link
         self.caller = caller if link is None else link.identity
 
@@ -79,6 +81,11 @@ class Caller:
         """Who the service that is asked next has proved to be; empty where nobody was expected, or not asked yet."""
         link = self._line().link
         return "" if link is None else link.proved
+
+    @property
+    def idle(self) -> bool:
+        """Whether no call is under way, and no stream open."""
+        return not self._under_way
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,16 +107,25 @@ class Caller:
         clock = asyncio.get_running_loop().time
         give_up = clock() + (self.patience if patience is None else patience)
         pause = FIRST_PAUSE
-        while True:
-            line = self._line()
-            try:
-                await line.prepare()
-                with tracing.span(request.DESCRIPTOR.full_name.removesuffix("Request"), "CLIENT"):
-                    answer = await method(line)(request, timeout=self.timeout, metadata=tracing.outgoing())
-                self._route.answered()
-                return answer
-            except (grpc.aio.AioRpcError, CallFailed) as error:
-                pause = await self._wait(line, error, pause, give_up - clock())
+        with self._busy():
+            while True:
+                line = self._line()
+                try:
+                    await line.prepare()
+                    with tracing.span(request.DESCRIPTOR.full_name.removesuffix("Request"), "CLIENT"):
+                        answer = await method(line)(request, timeout=self.timeout, metadata=tracing.outgoing())
+                    self._route.answered()
+                    return answer
+                except (grpc.aio.AioRpcError, CallFailed) as error:
+                    pause = await self._wait(line, error, pause, give_up - clock())
+
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
 
     def _line(self) -> Line:
         """The line to the endpoint that is to be asked now."""
@@ -142,27 +158,28 @@ class Caller:
         """
         clock = asyncio.get_running_loop().time
         give_up, pause = None, FIRST_PAUSE
-        while True:
-            began = clock()
-            call: grpc.aio.UnaryStreamCall[Any, Answer] | None = None
-            line = self._line()
-            try:
-                await line.prepare()
-                call = method(line)(rest)
-                while (response := await _next(call, silence)) is not None:
-                    give_up, pause = None, FIRST_PAUSE
-                    self._route.answered()
-                    yield response
-                return
-            except (grpc.aio.AioRpcError, CallFailed) as error:
-                now = clock()
-                # One that lasted longer than connecting can take was a stream, if a silent one.
-                if give_up is None or now - began > 2 * CONNECT_MS / 1_000:
-                    give_up, pause = now + self.patience, FIRST_PAUSE
-                pause = await self._wait(line, error, pause, give_up - now)
-            finally:
-                if call is not None:
-                    call.cancel()
+        with self._busy():
+            while True:
+                began = clock()
+                call: grpc.aio.UnaryStreamCall[Any, Answer] | None = None
+                line = self._line()
+                try:
+                    await line.prepare()
+                    call = method(line)(rest)
+                    while (response := await _next(call, silence)) is not None:
+                        give_up, pause = None, FIRST_PAUSE
+                        self._route.answered()
+                        yield response
+                    return
+                except (grpc.aio.AioRpcError, CallFailed) as error:
+                    now = clock()
+                    # One that lasted longer than connecting can take was a stream, if a silent one.
+                    if give_up is None or now - began > 2 * CONNECT_MS / 1_000:
+                        give_up, pause = now + self.patience, FIRST_PAUSE
+                    pause = await self._wait(line, error, pause, give_up - now)
+                finally:
+                    if call is not None:
+                        call.cancel()
 
 
 async def _next(call: grpc.aio.UnaryStreamCall[Any, Answer], silence: float | None) -> Answer | None:

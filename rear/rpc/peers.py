@@ -27,8 +27,16 @@ PATIENCE: Final = 0.3
 """Seconds within which a peer that is not there is asked again: one that restarts, or whose connection was lost."""
 
 
+MOST_CLIENTS: Final = 512
+"""Services to which connections are kept: more than there are neighbours at a time, and not all that ever were."""
+
+
 class RpcPeers:
-    """`Peers` over gRPC: one client for each endpoint and provider. `close` ends them all."""
+    """`Peers` over gRPC: one client for each endpoint and provider. `close` ends them all.
+
+    Of those that nothing was asked of for the longest time only so many are kept: who is a neighbour changes, and
+    without TLS anybody near may announce any number, one after the other.
+    """
 
     def __init__(self, tls: TlsFiles | None, domain: str) -> None:
         """`tls` is what the node itself is known by. With it a peer must prove to be who it should be: where that is
@@ -37,11 +45,13 @@ class RpcPeers:
         self._tls = tls
         self._anybody = anybody_of(domain)
         self._clients: dict[tuple[str, str], Client] = {}
+        """The one that was asked last comes last."""
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         """Ends all connections; calls under way are cancelled."""
         clients, self._clients = list(self._clients.values()), {}
-        await asyncio.gather(*(client.close() for client in clients))
+        await asyncio.gather(*(client.close() for client in clients), *self._closing)
 
     async def list_flavours(
         self, endpoint: str, provider_id: str, question: Question, asked_at: Instant, *, deadline: float
@@ -76,15 +86,26 @@ class RpcPeers:
     def client(self, endpoint: str, provider_id: str) -> Client:
         """The client for a service, which may be shared by many. Raises TlsError."""
         key = (endpoint, provider_id)
-        found = self._clients.get(key)
-        if found is None:
-            found = self._clients[key] = Client(
+        client = self._clients.pop(key, None)
+        if client is None:
+            if len(self._clients) >= MOST_CLIENTS:
+                self._let_go()
+            client = Client(
                 endpoint,
                 patience=PATIENCE,
                 tls=self._tls,
                 provider_id=None if self._tls is None else provider_id or self._anybody,
             )
-        return found
+        self._clients[key] = client
+        return client
+
+    def _let_go(self) -> None:
+        """Closes the client that has been idle for the longest time."""
+        key = next((key for key, client in self._clients.items() if client.idle), None)
+        if key is not None:
+            task = asyncio.get_running_loop().create_task(self._clients.pop(key).close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
 
 @contextmanager
