@@ -400,7 +400,9 @@ class HeardRefusal(_message.Message):
     flavour_id: _builtins.str
     """The flavour that was asked for."""
     reason: _builtins.str
-    """The stable reason, as in google.rpc.ErrorInfo."""
+    """The stable reason, as in google.rpc.ErrorInfo; UNANSWERED where it did not answer in time, and the state of the
+    contract where that ended before it could be used.
+    """
     message: _builtins.str
     """Why, for people."""
     @_builtins.property

@@ -66,7 +66,6 @@ class Answer(StrEnum):
 
 OK, DENIED, NOT_FOUND = Answer.OK, Answer.DENIED, Answer.NOT_FOUND
 NO_REQUEST, NO_OPERATION = Answer.NO_REQUEST, Answer.NO_OPERATION
-"""The health library does not serve it; what counts is that it is asked who calls before that."""
 
 EXPECTED: Final[Mapping[str, tuple[Answer, Answer, Answer, Answer, Answer]]] = {
     #                                       guest   bob        alice      auditor administrator
