@@ -230,6 +230,34 @@ async def test_what_is_heard_while_an_answer_is_awaited_comes_after_it(
     assert buyer.bought(other).open
 
 
+async def test_what_was_heard_while_an_answer_was_awaited_is_not_lost_with_a_commit(
+    buyer: Buyer, seller: Seller, sellers: SellerInMemory
+) -> None:
+    await held(buyer, "r1")  # so that the seller is followed
+    key = await held(buyer, "r2")
+    answered, ledger = sellers.purchase, buyer.stream
+    assert isinstance(ledger, FaultyStream)
+
+    class FailsAfterTheAnswer:
+        def committed(self, batch: Sequence[Committed]) -> None:
+            if any(isinstance(item.step.event, LinkObserved) and item.step.event.elapsed for item in batch):
+                ledger.faults.append(is_refused)
+
+    async def late(*asked: Any) -> ContractCopy:
+        answer = await answered(*asked)
+        await revoke(seller, asked[1])
+        await asyncio.sleep(0.1)  # it is heard of in between
+        return answer
+
+    sellers.purchase = late  # type: ignore[assignment,method-assign]
+    buyer.writer.listeners.append(FailsAfterTheAnswer())
+    await buyer.buy(key)
+
+    await durably(buyer, lambda: buyer.bought(key).state is ContractState.REVOKED)
+    assert not ledger.faults
+    assert agree(buyer, seller, key)
+
+
 async def test_a_seller_is_not_followed_once_nothing_of_it_is_open(buyer: Buyer, sellers: SellerInMemory) -> None:
     key = await held(buyer)
     await durably(buyer, lambda: buyer.follower._streams.busy == 1)

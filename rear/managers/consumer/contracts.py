@@ -54,7 +54,7 @@ class ConsumerContractManager:
         self._links = Reconciler("purchases", self._bring_on)
         self._pauses = Pauses()
         self._heard: dict[str, ContractCopy | None] = {}
-        """By the contracts that something is asked about just now: what was heard of them meanwhile."""
+        """By the contracts that something is asked about: what was heard of them meanwhile, and is not on record."""
         self.on_open: Callable[[Purchase], None] = lambda _: None
         """Told of each purchase that is open when this starts, and whenever one changes and is."""
 
@@ -122,31 +122,45 @@ class ConsumerContractManager:
             self._links.wake(purchase.id)
 
     async def _bring_on(self, contract_id: str) -> float | None:
-        """One attempt at what is asked of the seller."""
+        """One attempt at what is asked of the seller, and what was heard of the contract meanwhile."""
         purchase = self.open.get(contract_id)
-        if purchase is None or purchase.pending is None:
+        if purchase is None:
+            self._heard.pop(contract_id, None)
             return None
-        self._heard[contract_id] = None
+        moved = False
+        if purchase.pending is not None:
+            self._heard.setdefault(contract_id, None)
+            moved = await self._try(purchase, purchase.pending)
+        moved = await self._record_heard(contract_id) or moved
+        if moved or self.open.get(contract_id) is not purchase:
+            self._pauses.over(contract_id)
+            return 0.0
+        return None if purchase.pending is None else self._pauses.longer(contract_id)
+
+    async def _try(self, purchase: Purchase, pending: PendingLink) -> bool:
         try:
-            moved = await self._attempt(purchase, purchase.pending)
+            moved = await self._attempt(purchase, pending)
         except Unanswered as silence:
-            log.info("no answer of a seller", contract=contract_id, because=str(silence))
-            moved = False
+            log.info("no answer of a seller", contract=purchase.id, because=str(silence))
+            return False
         except TryAgain:
             raise
         except Refusal as refusal:
-            log.warning("a seller does not tell", contract=contract_id, reason=refusal.reason, because=str(refusal))
-            moved = False
-        finally:
-            heard = self._heard.pop(contract_id)
+            log.warning("a seller does not tell", contract=purchase.id, reason=refusal.reason, because=str(refusal))
+            return False
         if moved:
             failpoints.reach("links.observed")
-        if heard is not None:
+        return moved
+
+    async def _record_heard(self, contract_id: str) -> bool:
+        """It stays until it is on record: it is told once."""
+        moved = False
+        while (heard := self._heard.get(contract_id)) is not None:
             moved = await self.see(heard) or moved
-        if not moved and self.open.get(contract_id) is purchase:
-            return self._pauses.longer(contract_id)
-        self._pauses.over(contract_id)
-        return 0.0
+            if self._heard[contract_id] is heard:
+                break
+        self._heard.pop(contract_id, None)
+        return moved
 
     async def _attempt(self, purchase: Purchase, pending: PendingLink) -> bool:
         match pending.verb:
