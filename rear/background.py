@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import structlog
@@ -23,6 +23,13 @@ async def end(task: asyncio.Task[None] | None) -> None:
     if task is not None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def all_of(things: Iterable[Awaitable[object]]) -> None:
+    """Waits for all of them, side by side, and then raises the first of what they raised: none goes on beyond that."""
+    for outcome in await asyncio.gather(*things, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 class Pauses:

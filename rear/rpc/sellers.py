@@ -25,6 +25,9 @@ log = structlog.get_logger(__name__)
 DEADLINE: Final = 5.0
 """Seconds that a seller is given for one answer."""
 
+AT_ONCE: Final = 64
+"""Contracts that are told at once: others are to run between them, however many a seller tells of."""
+
 LONGEST_REASON: Final = 256
 """Characters of a reason that a seller takes."""
 
@@ -88,9 +91,12 @@ class RpcSellers:
             client = self._peers.client(endpoint, provider_id)
             async with aclosing(client.watch_contracts(request)) as responses:
                 async for response in responses:
-                    contracts = tuple(_usable(response.contracts))
-                    complete = response.kind == watch_pb2.WATCH_KIND_SYNCED
-                    yield Told(contracts, response.kind in ANEW, complete)
+                    yield Told((), response.kind in ANEW)
+                    for begin in range(0, len(response.contracts), AT_ONCE):
+                        yield Told(tuple(_usable(response.contracts[begin : begin + AT_ONCE])))
+                        await asyncio.sleep(0)
+                    if response.kind == watch_pb2.WATCH_KIND_SYNCED:
+                        yield Told(complete=True)
 
     def _client(self, order: Order) -> Client:
         return self._peers.client(order.endpoint, order.provider_id)

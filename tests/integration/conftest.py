@@ -10,6 +10,7 @@ import pytest
 from rear.ledger.connection import Connection
 from rear.ledger.embedded import EmbeddedServer
 from rear.ledger.stream import EventStream
+from tests.buyer import Buyer, SellerInMemory
 from tests.faulty_stream import FaultyStream
 from tests.nats_servers import PlainServer
 from tests.seller import MACHINE, Seller
@@ -69,3 +70,19 @@ def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainServ
     server = PlainServer(tmp_path_factory.mktemp("nats")).start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def sellers(seller: Seller) -> SellerInMemory:
+    """That seller, as buyers call it."""
+    return SellerInMemory(seller)
+
+
+@pytest.fixture
+async def buyer(connection: Connection, tmp_path: Path, sellers: SellerInMemory) -> AsyncIterator[Buyer]:
+    """A buyer from `sellers`."""
+    ledger = FaultyStream(connection, "n2")
+    await ledger.ensure()
+    buyer = await Buyer(ledger, tmp_path / "buyer", sellers).open()
+    yield buyer
+    await buyer.close()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
@@ -23,26 +22,11 @@ from rear.domain.purchase import UNTRUE
 from rear.domain.refusals import ContractNotFound, PermissionDenied, TryAgain
 from rear.domain.window import HOUR, MINUTE, AskedWindow, Duration, after
 from rear.ledger.commit import Committed
-from rear.ledger.connection import Connection
 from rear.managers.consumer.peers import Unanswered
 from tests.buyer import Buyer, SellerInMemory, agree, copy_at, order
 from tests.faulty_stream import FaultyStream, is_lost, is_refused, lands_unheard
 from tests.seller import T0, Seller, cpus, verb, wish
 from tests.waiting import eventually
-
-
-@pytest.fixture
-def sellers(seller: Seller) -> SellerInMemory:
-    return SellerInMemory(seller)
-
-
-@pytest.fixture
-async def buyer(connection: Connection, tmp_path: Path, sellers: SellerInMemory) -> AsyncIterator[Buyer]:
-    ledger = FaultyStream(connection, "n2")
-    await ledger.ensure()
-    buyer = await Buyer(ledger, tmp_path / "buyer", sellers).open()
-    yield buyer
-    await buyer.close()
 
 
 async def durably(buyer: Buyer, condition: Callable[[], bool]) -> None:
@@ -235,13 +219,14 @@ async def test_what_was_heard_while_an_answer_was_awaited_is_not_lost_with_a_com
 ) -> None:
     await held(buyer, "r1")  # so that the seller is followed
     key = await held(buyer, "r2")
-    answered, ledger = sellers.purchase, buyer.stream
-    assert isinstance(ledger, FaultyStream)
+    answered = sellers.purchase
+    assert isinstance(buyer.stream, FaultyStream)
+    faults = buyer.stream.faults
 
     class FailsAfterTheAnswer:
         def committed(self, batch: Sequence[Committed]) -> None:
             if any(isinstance(item.step.event, LinkObserved) and item.step.event.elapsed for item in batch):
-                ledger.faults.append(is_refused)
+                faults.append(is_refused)
 
     async def late(*asked: Any) -> ContractCopy:
         answer = await answered(*asked)
@@ -254,7 +239,7 @@ async def test_what_was_heard_while_an_answer_was_awaited_is_not_lost_with_a_com
     await buyer.buy(key)
 
     await durably(buyer, lambda: buyer.bought(key).state is ContractState.REVOKED)
-    assert not ledger.faults
+    assert not faults
     assert agree(buyer, seller, key)
 
 

@@ -55,8 +55,8 @@ class ConsumerContractManager:
         self._pauses = Pauses()
         self._heard: dict[str, ContractCopy | None] = {}
         """By the contracts that something is asked about: what was heard of them meanwhile, and is not on record."""
-        self.on_open: Callable[[Purchase], None] = lambda _: None
-        """Told of each purchase that is open when this starts, and whenever one changes and is."""
+        self.on_change: Callable[[Purchase], None] = lambda _: None
+        """Told of each purchase that is open when this starts, and of each that changes."""
 
     @property
     def trouble(self) -> str | None:
@@ -93,6 +93,9 @@ class ConsumerContractManager:
 
     async def hear(self, contract: ContractCopy) -> None:
         """Records what nobody asked for. While the seller's answer about it is awaited, that one is recorded first."""
+        known = self.open.get(contract.id)
+        if known is not None and known.copy is not None and contract.revision <= known.copy.revision:
+            return
         if contract.id not in self._heard:
             await self.see(contract)
             return
@@ -112,12 +115,12 @@ class ConsumerContractManager:
         return await self.see(contract)
 
     def _note(self, purchase: Purchase) -> None:
-        if not purchase.open:
+        if purchase.open:
+            self.open[purchase.id] = purchase
+        else:
             self.open.pop(purchase.id, None)
             self._pauses.over(purchase.id)
-            return
-        self.open[purchase.id] = purchase
-        self.on_open(purchase)
+        self.on_change(purchase)
         if purchase.pending is not None:
             self._links.wake(purchase.id)
 
