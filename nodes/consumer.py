@@ -59,7 +59,7 @@ class Consumer:
     async def start(self) -> None:
         """Goes on with everything that is open."""
         self._searching.candidates.start()
-        self._purchasing.start()
+        await self._purchasing.start()
         await self.fabric.start()
         self._orchestrator.start()
 

@@ -31,9 +31,9 @@ class Purchasing:
         """Takes notice of purchases that have changed."""
         self.contracts.committed(batch)
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Goes on with what is open."""
-        self.contracts.start()
+        await self.contracts.start()
 
     async def stop(self) -> None:
         """Ends what is under way, wherever it stands."""

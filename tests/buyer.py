@@ -54,7 +54,7 @@ class Buyer(Seller):
         self.manager = ConsumerContractManager(self.writer, self.feed, self.sellers)
         self.follower = SellerFollower(self.manager, self.sellers)
         self.writer.listeners.append(self.manager)
-        self.manager.start()
+        await self.manager.start()
         return self
 
     async def close(self) -> None:

@@ -22,6 +22,7 @@ from rear.domain.purchase import UNTRUE
 from rear.domain.refusals import ContractNotFound, PermissionDenied, TryAgain
 from rear.domain.window import HOUR, MINUTE, AskedWindow, Duration, after
 from rear.ledger.commit import Committed
+from rear.managers.consumer.contracts import AT_ONCE
 from rear.managers.consumer.peers import Unanswered
 from tests.buyer import Buyer, SellerInMemory, agree, copy_at, order
 from tests.faulty_stream import FaultyStream, is_lost, is_refused, lands_unheard
@@ -134,6 +135,19 @@ async def test_nothing_is_sent_before_it_is_on_record(buyer: Buyer, sellers: Sel
     ledger.gate.set()
     key = await deciding
     await durably(buyer, lambda: buyer.bought(key).state is ContractState.RESERVED)
+
+
+async def test_a_seller_that_does_not_answer_is_asked_a_few_things_at_once(
+    buyer: Buyer, seller: Seller, sellers: SellerInMemory
+) -> None:
+    sellers.gate.clear()
+    keys = await asyncio.gather(*(buyer.order(f"r{number}", order(cpus(500))) for number in range(2 * AT_ONCE)))
+    await eventually(lambda: len(sellers.asked) >= AT_ONCE)
+    await asyncio.sleep(0.05)
+    assert len(sellers.asked) == AT_ONCE
+
+    sellers.gate.set()
+    await durably(buyer, lambda: all(agree(buyer, seller, key) for key in keys))
 
 
 async def test_a_cancel_of_a_reservation_of_unknown_outcome_learns_it_first(

@@ -7,7 +7,9 @@ durable it is sent, and then for as long as it takes: a restart at any point goe
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -34,6 +36,13 @@ OTHER_CALLER: Final = "CALLER_CHANGED"
 """The reason of a LinkUndone where the seller would take this node for somebody else than when it was decided."""
 
 
+AT_ONCE: Final = 32
+"""Requests to one seller side by side: thousands that wait for one that does not answer must not take up all time."""
+
+IN_SLICE: Final = 64
+"""Purchases that are read in one go at a start: a few milliseconds."""
+
+
 class PurchaseArchive(Protocol):
     """The purchases' table: all of them, also those that are no longer in memory."""
 
@@ -53,6 +62,7 @@ class ConsumerContractManager:
         self._sellers = sellers
         self._links = Reconciler("purchases", self._bring_on)
         self._pauses = Pauses()
+        self._asking: defaultdict[str, asyncio.Semaphore] = defaultdict(partial(asyncio.Semaphore, AT_ONCE))
         self._heard: dict[str, ContractCopy | None] = {}
         """By the contracts that something is asked about: what was heard of them meanwhile, and is not on record."""
         self.on_change: Callable[[Purchase], None] = lambda _: None
@@ -63,9 +73,14 @@ class ConsumerContractManager:
         """Why some purchases do not come on; None while none is in trouble of our making."""
         return self._links.trouble
 
-    def start(self) -> None:
-        """Goes on with what is open."""
-        for purchase in [*self._writer.state.purchases.values()]:
+    async def start(self) -> None:
+        """Goes on with what is open, once all of it has been read."""
+        purchases = self._writer.state.purchases
+        for number, contract_id in enumerate([*purchases]):
+            purchases.get(contract_id)  # is kept once it was read
+            if number % IN_SLICE == IN_SLICE - 1:
+                await asyncio.sleep(0)
+        for purchase in [*purchases.values()]:
             self._note(purchase)
 
     async def stop(self) -> None:
@@ -125,11 +140,18 @@ class ConsumerContractManager:
             self._links.wake(purchase.id)
 
     async def _bring_on(self, contract_id: str) -> float | None:
-        """One attempt at what is asked of the seller, and what was heard of the contract meanwhile."""
         purchase = self.open.get(contract_id)
         if purchase is None:
             self._heard.pop(contract_id, None)
             return None
+        async with self._asking[purchase.order.provider_id]:
+            return await self._go_on(contract_id)
+
+    async def _go_on(self, contract_id: str) -> float | None:
+        """One attempt at what is asked of the seller, and what was heard of the contract meanwhile."""
+        purchase = self.open.get(contract_id)
+        if purchase is None:
+            return 0.0
         moved = False
         if purchase.pending is not None:
             self._heard.setdefault(contract_id, None)
