@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
 from nodes.request_news import RequestNews
@@ -20,6 +20,7 @@ from rear.domain.value import value
 from rear.domain.window import Duration, Instant
 from rear.ledger.commit import Decision, Outcome
 from rear.ledger.writer import Writer
+from rear.projections.histories import RequestRows
 from rear.v1 import service_request_pb2
 from rear.wire.service_requests import service_request_to_proto
 
@@ -39,10 +40,8 @@ class RequestArchive(Protocol):
         """Waits until the tables stand at `sequence` or later."""
         ...
 
-    async def service_requests(
-        self, wanted: RequestFilter, after: int, limit: int
-    ) -> Sequence[tuple[int, ServiceRequest]]:
-        """Service requests, oldest first, that began after a sequence, each with its own."""
+    async def service_requests(self, wanted: RequestFilter, after: int, limit: int) -> RequestRows:
+        """Service requests, oldest first, that began after a sequence; fewer where they are large."""
         ...
 
 
@@ -204,8 +203,8 @@ class ServiceHandler:
         """
         position, now = await self._writer.settled(), self._writer.now()
         await self._archive.at_least(position.sequence)
-        rows = await self._archive.service_requests(wanted, after, limit + 1)
-        return RequestPage(tuple(rows[:limit]), len(rows) > limit, now, str(position))
+        found = await self._archive.service_requests(wanted, after, limit)
+        return RequestPage(tuple(found.rows), found.more, now, str(position))
 
     # -- finding -------------------------------------------------------------------------------------------
 

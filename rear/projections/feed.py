@@ -22,6 +22,7 @@ from rear.domain.service_request import ServiceRequest
 from rear.domain.state import State
 from rear.domain.window import SECOND
 from rear.ledger.commit import Committed
+from rear.projections.histories import RequestRows
 from rear.projections.tables import STEPS_TO_CHECKPOINT, ContractRows, Tables
 
 log = structlog.get_logger(__name__)
@@ -92,10 +93,8 @@ class TablesFeed:
         """A service request by its id, also one that has ended, as the tables have it; None where they have none."""
         return self.tables.service_request(request_id)
 
-    async def service_requests(
-        self, wanted: RequestFilter, after: int, limit: int
-    ) -> Sequence[tuple[int, ServiceRequest]]:
-        """Service requests, oldest first, that began after the sequence `after`, each with its own."""
+    async def service_requests(self, wanted: RequestFilter, after: int, limit: int) -> RequestRows:
+        """Service requests, oldest first, that began after the sequence `after`; fewer where they are large."""
         return await asyncio.to_thread(self.tables.service_requests, wanted, after, limit)
 
     async def contracts(

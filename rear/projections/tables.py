@@ -37,7 +37,7 @@ from rear.ledger.errors import LedgerError
 from rear.projections import rows, schema
 from rear.projections.batch import standing_row, statements
 from rear.projections.bulk import Filling, filling
-from rear.projections.histories import events_of, purchase_of, request_of
+from rear.projections.histories import RequestRows, events_of, purchase_of, request_of, requests_of
 from rear.projections.known import KnownContracts
 from rear.projections.lazy import Lazily, LazyHolds
 
@@ -298,26 +298,14 @@ class Tables:
         """A service request at the tables' position; None where there is none."""
         return request_of(self._reader, request_id)
 
-    def service_requests(self, wanted: RequestFilter, after: int, limit: int) -> list[tuple[int, ServiceRequest]]:
-        """Service requests, oldest first, each with the sequence of its first event, which is above `after`.
+    def service_requests(self, wanted: RequestFilter, after: int, limit: int) -> RequestRows:
+        """Service requests, oldest first, whose first event is above the sequence `after`.
 
         Another thread may call it.
         """
-        query = "SELECT sequence, service_request_id FROM service_requests WHERE sequence > ?"
-        arguments: list[int | str] = [after]
-        if wanted.submitted_by is not None:
-            query += " AND submitted_by = ?"
-            arguments.append(wanted.submitted_by)
-        if wanted.states:
-            query += f" AND state IN ({', '.join('?' * len(wanted.states))})"
-            arguments += sorted(state.value for state in wanted.states)
-        if wanted.with_operation:
-            query += " AND NOT operation_deleted"
         with closing(sqlite3.connect(self.path)) as connection:
             connection.execute("BEGIN")
-            found = connection.execute(f"{query} ORDER BY sequence LIMIT ?", (*arguments, limit)).fetchall()
-            rows = [(sequence, request_of(connection, key)) for sequence, key in found]
-        return [(sequence, request) for sequence, request in rows if request is not None]
+            return requests_of(connection, wanted, after, limit)
 
     def history(self, aggregate: AggregateType, aggregate_id: str) -> list[AnyEvent]:
         """The events of an aggregate whose history is kept, the first one first; none where there is none."""
