@@ -11,6 +11,7 @@ from nodes.orchestration.orchestrator import Orchestrator
 from nodes.purchasing import Purchasing
 from nodes.searching import CANDIDATES, Searching
 from nodes.settings import NodeSettings
+from rear.domain.window import SECOND, Duration
 from rear.ledger.commit import Committed
 from rear.ledger.store import StateDirectory, Store
 from rear.managers.consumer.neighbours import Neighbours
@@ -46,7 +47,12 @@ class Consumer:
         self._purchasing = Purchasing(writer, feed, peers)
         self.fabric = VirtualFabric(StateDirectory(settings.state).fabric_key, endpoint, writer, tables, peers)
         self._orchestrator = Orchestrator(
-            provider, feed, self._searching.rear, self.ratings, self._purchasing.sellers.contract_id
+            provider,
+            feed,
+            self._searching.rear,
+            self.ratings,
+            self._purchasing.sellers.contract_id,
+            search_for=Duration(round(settings.search.deadline * SECOND)),
         )
 
     def committed(self, batch: Sequence[Committed]) -> None:

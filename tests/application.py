@@ -44,7 +44,9 @@ class Finds:
     ) -> Search:
         self.searches += 1
         if self.silent:
-            return Search((), (ProviderAnswer("", "10.0.0.7:7000", 4, "no answer within 2 s", Duration(1)),))
+            return Search(
+                (), (ProviderAnswer("", "10.0.0.7:7000", 4, "no answer within 2 s", Duration(self.searches)),)
+            )
         offers = {pool.id: pool.offer for pool in self.seller.state.pools.values()}
         found = [
             candidate(pool_id, PROVIDER, self.seller.clock.now(), offer.flavour_id)

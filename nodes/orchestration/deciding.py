@@ -10,7 +10,7 @@ from nodes.orchestration.records import Records
 from rear import tracing
 from rear.domain import pool as pools
 from rear.domain import purchase as purchases
-from rear.domain.answers import ProviderAnswer
+from rear.domain.answers import ProviderAnswer, same_said
 from rear.domain.candidate import Candidate
 from rear.domain.choosing import Choice, choose, choose_counter_offer, link_request_id
 from rear.domain.event import Cause
@@ -176,7 +176,7 @@ class Deciding:
     def _take(self, request: ServiceRequest, name: str, found: Found, trial: Trial, cause: Cause) -> None:
         key, run, component = request.id, request.run(name), request.wanted(name)
         version = request.version + 1
-        if found.answers and found.answers != run.answers:
+        if found.answers and not same_said(found.answers, run.answers):
             trial.add(ProvidersAsked(key, version, cause, name, found.answers, known_before=not found.asked))
             version += 1
         choice = choose(request.intent, component, run, found.candidates, cause.at)

@@ -37,7 +37,7 @@ from rear.domain.request_events import (
     RequestReady,
 )
 from rear.domain.service_request import ServiceRequest
-from rear.domain.window import Duration, Instant
+from rear.domain.window import SECOND, Duration, Instant
 from rear.ledger.commit import Committed, Decision
 from rear.managers.consumer.rear import Search as Searched
 from rear.managers.provider.provider import Provider
@@ -46,6 +46,9 @@ log = structlog.get_logger(__name__)
 
 SEARCH_AGAIN: Final = 0.5
 """Seconds until providers are asked again, where nothing was found and some of them did not answer."""
+
+SEARCH_FOR: Final = Duration(2 * SECOND)
+"""How long that goes on. Whoever let a deadline pass has had it by then, and whoever restarts is back."""
 
 
 class RearSearch(Protocol):
@@ -70,11 +73,14 @@ class Orchestrator:
         contract_id: Callable[[Order, str], str],
         *,
         patience: Duration = PATIENCE,
+        search_for: Duration = SEARCH_FOR,
     ) -> None:
-        """`contract_id` gives the contract that an order leads to under a request id."""
+        """`contract_id` gives the contract that an order leads to under a request id. `search_for` is how long
+        neighbours that do not answer are asked again, where nobody else has anything.
+        """
         self._provider = provider
         self._rear = rear
-        self._patience = patience
+        self._search_for = search_for
         self._records = Records(provider.state, archive)
         placing = Placing(provider, self._records, ratings)
         self._deciding = Deciding(provider, self._records, placing, contract_id, patience)
@@ -167,7 +173,7 @@ class Orchestrator:
         if not search.asked and choose(request.intent, component, run, search.candidates, now) is None:
             search = await self._rear.search(component, excluded=out, fresh=True)
         silent = any(not answer.ok for answer in search.answers)
-        final = not silent or self._provider.writer.now() >= since + self._patience
+        final = not silent or self._provider.writer.now() >= since + self._search_for
         return Found(search.candidates, search.answers, final, search.asked)
 
     # -- waking --------------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def event_line(event: audit_service_pb2.RecordedEvent) -> str:
     # rear.log.<service>.<aggregate type>.<aggregate id>
     about = event.subject.split(".", 4)[-1]
     moment = show_moment(read_instant(envelope.time))
-    said = f"{event.sequence:>7}  {moment:<24}  {event.event_type:<18}  {about}"
+    said = f"{event.sequence:>7}  {moment:<24}  {event.event_type:<19}  {about}"
     return f"{said}  {_details(envelope)}".rstrip()
 
 

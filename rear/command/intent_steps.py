@@ -29,14 +29,15 @@ class Steps:
         self._told: set[tuple[object, ...]] = set()
 
     def new(self, request: service_request_pb2.ServiceRequest) -> list[str]:
-        """A line for each step that was not told yet."""
+        """A line for each step that was not told yet. What is given back comes last, after why."""
         width = max((len(component.name) for component in request.components), default=0)
         lines = []
-        for component in request.components:
-            for key, text in _steps(component, request.intent):
-                if (component.name, *key) not in self._told:
-                    self._told.add((component.name, *key))
-                    lines.append(f"  {component.name.ljust(width)}  {text}")
+        for steps in (_steps, _endings):
+            for component in request.components:
+                for key, text in steps(component, request.intent):
+                    if (component.name, *key) not in self._told:
+                        self._told.add((component.name, *key))
+                        lines.append(f"  {component.name.ljust(width)}  {text}")
         return lines
 
 
@@ -53,10 +54,12 @@ def _steps(component: service_request_pb2.ComponentStatus, intent: intent_pb2.In
             yield from _elsewhere(component, intent, state)
     if state == "READY":
         yield ("ready",), "active"
+
+
+def _endings(component: service_request_pb2.ComponentStatus, _: intent_pb2.Intent) -> Iterator[Step]:
+    state = component_state_of(component)
     if state in GIVEN_BACK and component.WhichOneof("placement") is not None:
-        yield ("ending",), "is given back"
-        if state == "ENDED":
-            yield ("ended",), "given back"
+        yield ("ending", state), "given back" if state == "ENDED" else "is given back"
 
 
 def _elsewhere(component: service_request_pb2.ComponentStatus, intent: intent_pb2.Intent, state: str) -> Iterator[Step]:

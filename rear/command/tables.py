@@ -81,7 +81,7 @@ async def _refill(store: Store, directory: StateDirectory) -> int:
 
 
 @tables.command()
-@click.argument("table", type=click.Choice((*TABLES, CANDIDATES)), required=False)
+@click.argument("table", metavar="[TABLE]", type=click.Choice((*TABLES, CANDIDATES)), required=False)
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Rows at the most.")
 @state_option
 @common_options

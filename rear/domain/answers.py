@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from rear.domain.counter_offer import CounterOffer
@@ -45,3 +47,12 @@ class HeardRefusal:
     reason: str
     message: str
     counter_offer: CounterOffer | None = None
+
+
+def same_said(left: Sequence[ProviderAnswer], right: Sequence[ProviderAnswer]) -> bool:
+    """Whether all of it is the same, but for the time that it took."""
+    return _timeless(left) == _timeless(right)
+
+
+def _timeless(answers: Sequence[ProviderAnswer]) -> list[ProviderAnswer]:
+    return [replace(answer, elapsed=Duration(0)) for answer in answers]

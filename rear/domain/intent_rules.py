@@ -81,8 +81,10 @@ def _check_minimum(kind: str, amount: int, component: Component, parent: str) ->
     asked = component.partition.quantities.get(kind)
     if asked is None:
         raise InvalidField(path, "is a kind that the component does not ask for; leave it out")
-    if not 1 <= amount <= asked:
-        raise InvalidField(path, f"is {amount}; it must be from 1 to what is asked for, {asked}")
+    if amount == 0:
+        raise InvalidField(path, "is 0; give the least that will do, or leave it out where all of it is needed")
+    if not 0 < amount <= asked:
+        raise InvalidField(path, "must be above 0, and no more than the quantity that is asked for")
 
 
 def _check_window(component: Component, path: str) -> None:

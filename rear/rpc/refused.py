@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -104,13 +105,28 @@ def failure_of(error: grpc.aio.AioRpcError) -> Refused | Unreachable:
     kind = Unreachable if code in TRANSIENT else Refused
     return kind(
         code,
-        error.details() or "",
+        _plain(error.details() or ""),
         reason=reason,
         metadata=metadata,
         violations=violations,
         counter_offer=counter_offer,
         retry_after=retry_after,
     )
+
+
+_NOT_CONNECTED: Final = re.compile(
+    r"failed to connect to all addresses; last error: [A-Z_]+: \S+: (?:Failed to connect to remote host: )?(.*)",
+    re.DOTALL,
+)
+
+
+def _plain(details: str) -> str:
+    """gRPC's own words for a failed connection, without what says nothing to the user."""
+    found = _NOT_CONNECTED.fullmatch(details)
+    if found is None:
+        return details
+    why = found[1]
+    return f"cannot connect: {'it does not speak gRPC' if why.startswith('Failed parsing HTTP/2') else why}"
 
 
 Detail = (

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nodes.orchestration.orchestrator import SEARCH_FOR
 from rear.domain.allocation import AllocationState
 from rear.domain.fulfilment import NOTHING_FITS, UNANSWERED
 from rear.domain.intent import Agreement
@@ -158,15 +159,16 @@ async def test_time_ends_what_it_began(node: Application, far: Seller) -> None:
     assert node.virtual_nodes() == []
 
 
-async def test_silent_neighbours_are_asked_again_until_patience_ends(node: Application, far: Seller) -> None:
+async def test_silent_neighbours_are_asked_again_for_about_one_deadline(node: Application, far: Seller) -> None:
     node.finds.silent = True
     key = await node.submit(component("big", 40_000))
     await eventually(lambda: node.finds.searches >= 2)
     assert node.request(key).live
 
-    node.clock.at = after(node.clock.at, PATIENCE)
+    node.clock.at = after(node.clock.at, SEARCH_FOR)
 
     await eventually(lambda: node.reached(key) == "FAILED")
+    assert node.request(key).version == 4, "they said the same each time, which is recorded once"
     failure = node.request(key).failure
     assert failure is not None
     assert "10.0.0.7:7000 (no answer within 2 s)" in failure.message

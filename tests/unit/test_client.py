@@ -242,8 +242,21 @@ async def test_a_provider_that_is_not_there_is_unreachable() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         async with Client(f"127.0.0.1:{probe.getsockname()[1]}", patience=0.2) as client:
-            with pytest.raises(Unreachable):
+            with pytest.raises(Unreachable) as nobody:
                 await client.reserve_flavour(_reserve())
+    assert nobody.value.message == "cannot connect: Connection refused"
+
+
+async def test_what_listens_but_does_not_speak_grpc_is_told_so() -> None:
+    async def speak_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.0 400 Bad request\r\n\r\n")
+        await writer.drain()
+
+    server = await asyncio.start_server(speak_http, "127.0.0.1", 0)
+    async with server, Client(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", patience=0.2) as client:
+        with pytest.raises(Unreachable) as no_service:
+            await client.reserve_flavour(_reserve())
+    assert no_service.value.message == "cannot connect: it does not speak gRPC"
 
 
 async def test_another_contract_than_the_one_asked_for_is_not_believed(fake: Fake) -> None:

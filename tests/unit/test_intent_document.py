@@ -175,7 +175,12 @@ ERRORS = [
     (SMALL.replace("cpu: 2", "pods: 1.5"), 4, f"{W}.quantities.pods", "is '1.5'; write a whole number"),
     (SMALL.replace("cpu: 2", "extended: {cpu: 1}"), 4, f"{W}.quantities.extended.cpu", "beside `extended`"),
     (SMALL.replace("cpu: 2", "extended: {a b: 1}"), 4, f"{W}.quantities.extended", "holds 'a b'; write names of 1"),
-    (SMALL + "  minimum: {cpu: 3}\n", 6, f"{W}.minimum.cpu", "it must be from 1 to what is asked for, 2000"),
+    (
+        SMALL + "  minimum: {cpu: 3}\n",
+        6,
+        f"{W}.minimum.cpu",
+        "must be above 0, and no more than the quantity that is asked for",
+    ),
     (SMALL + "  units: [{class: gpu, millis: 1001}]\n", 6, f"{W}.units[0].millis", "is '1001'; write thousandths"),
     (SMALL + "  units: [{class: gpu, count: 0}]\n", 6, f"{W}.units[0].count", "is '0'; write a whole number from 1"),
     (SMALL + "  units: [{count: 1}]\n", 6, f"{W}.units[0]", "has no `class`"),

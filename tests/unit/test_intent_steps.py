@@ -9,7 +9,7 @@ from google.rpc import code_pb2
 
 from rear.command.intent_report import outcome
 from rear.command.intent_steps import Steps
-from rear.v1.service_request_pb2 import ServiceRequest
+from rear.v1.service_request_pb2 import ComponentStatus, ServiceRequest
 
 PROVIDER = "spiffe://local.test/node/b"
 WINDOW = {"start": "2027-01-15T08:00:00Z", "end": "2027-01-15T10:00:00Z"}
@@ -125,3 +125,15 @@ def test_the_outcome_is_said() -> None:
     assert outcome(request("READY")) == ["Ready: every component is active."]
     assert outcome(request("CANCELLED", error="no more")) == ["Cancelled: no more"]
     assert outcome(request("COMPLETED")) == ["Completed."]
+
+
+def test_what_is_given_back_is_told_once_and_after_the_reason() -> None:
+    shown = request(component={"local": {"poolId": "p", "holdId": "h"}, "state": "COMPONENT_STATE_ENDED"})
+    shown.components.add().MergeFrom(ParseDict({"name": "big", "answers": [SILENT]}, ComponentStatus()))
+
+    assert [line.split(maxsplit=1) for line in Steps().new(shown)][1:] == [
+        ["web", "held on this node, in pool p"],
+        ["big", "looks for resources"],
+        ["big", "asked x:1: no answer after 2000 ms (it did not answer in time)"],
+        ["web", "given back"],
+    ]
