@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,17 +33,20 @@ from tests.seller import BUYER, PROVIDER, ManualClock, Seller
 
 
 class Finds:
-    """Finds every pool of a seller, in the order of their names, whatever is asked for."""
+    """Finds every pool of a seller, in the order of their names, whatever is asked for, once it has `answered`."""
 
     def __init__(self, seller: Seller) -> None:
         self.seller = seller
         self.silent = False
         self.searches = 0
+        self.answered = asyncio.Event()
+        self.answered.set()
 
     async def search(
         self, component: Component, *, excluded: frozenset[str] = frozenset(), fresh: bool = False
     ) -> Search:
         self.searches += 1
+        await self.answered.wait()
         if self.silent:
             return Search(
                 (), (ProviderAnswer("", "10.0.0.7:7000", 4, "no answer within 2 s", Duration(self.searches)),)

@@ -86,11 +86,13 @@ class Deciding:
         """What searches came to, each for a component that still needs it, and all that follows from that."""
         cause = Cause(now, now)
         with Trial(self._provider.state) as trial:
-            for component, heard in found.items():
-                request = self._provider.state.requests.get(request_id)
-                if request is not None and self._searches(request, component, now):
-                    self._take(request, component, heard, trial, cause)
             move = self._go_on(request_id, trial, cause)
+            if isinstance(move, Search):
+                for component in [name for name in move.components if name in found]:
+                    request = self._provider.state.requests[request_id]
+                    if request.live:
+                        self._take(request, component, found[component], trial, cause)
+                move = self._go_on(request_id, trial, cause)
             return Decision(tuple(trial.events), move)
 
     # -- moves ---------------------------------------------------------------------------------------------
@@ -105,10 +107,6 @@ class Deciding:
                 return move
             self._make(move, request, trial, cause)
         return Again()
-
-    def _searches(self, request: ServiceRequest, component: str, now: Instant) -> bool:
-        move = next_move(request, self._records, now, self._patience)
-        return isinstance(move, Search) and component in move.components
 
     def _make(self, move: Move, request: ServiceRequest, trial: Trial, cause: Cause) -> None:
         key, version = request.id, request.version + 1

@@ -87,6 +87,7 @@ class Orchestrator:
         self._requests = Reconciler("service requests", self._bring_on)
         self._agenda = Agenda(provider.writer.now, self._requests.wake)
         self._searching_since: dict[str, Instant] = {}
+        self._searches: dict[str, asyncio.Task[dict[str, Found]]] = {}
 
     @property
     def trouble(self) -> str | None:
@@ -111,6 +112,8 @@ class Orchestrator:
             after, event = item.step.after, item.step.event
             match after:
                 case ServiceRequest() if isinstance(event, IntentAccepted | RequestCancelled):
+                    if after.id in self._searches and not after.live:
+                        self._searches[after.id].cancel()  # nobody waits any more for what it may find
                     self._requests.wake(after.id)
                 case Purchase(service_request_id=request_id) if request_id and not isinstance(event, LinkRequested):
                     self._requests.wake(request_id)
@@ -133,11 +136,14 @@ class Orchestrator:
                 return self._later(request_id, move)
             # Asking changes nothing, so it need not wait until what was decided is durable.
             searching = asyncio.get_running_loop().create_task(self._search(request_id, move.components))
+            self._searches[request_id] = searching
             try:
                 await done
                 _on_record(decided.events)
-                return await self._take(request_id, await searching)
+                await asyncio.wait((searching,))
+                return 0.0 if searching.cancelled() else await self._take(request_id, searching.result())
             finally:
+                del self._searches[request_id]
                 searching.cancel()
 
     async def _take(self, request_id: str, found: dict[str, Found]) -> float | None:

@@ -93,8 +93,10 @@ class Records:
         return None if request is None else (request, request.run(purchase.component))
 
     def virtual_nodes(self) -> Iterator[tuple[Purchase, Allocation]]:
-        """The virtual nodes that are active."""
+        """The virtual nodes that are active, and about to stay so."""
         for purchase in self._state.purchases.values():
+            if purchase.cancelling:
+                continue
             allocation = self._state.allocations.get(virtual_node_id(purchase.id))
             if allocation is not None and allocation.state is AllocationState.ACTIVE:
                 yield purchase, allocation

@@ -12,25 +12,32 @@ from typing import Final
 from uuid import UUID, uuid5
 
 from rear.domain.answers import HeardRefusal
-from rear.domain.candidate import Candidate, pool_key
+from rear.domain.candidate import Candidate, expected_window, pool_key
 from rear.domain.counter_offer import CounterOffer
 from rear.domain.demand import Demand, devices
 from rear.domain.flavour import parse_flavour_id
 from rear.domain.fulfilment import UNANSWERED
 from rear.domain.intent import Agreement, Component, Intent
+from rear.domain.lifecycle import ContractState
 from rear.domain.link import Order
 from rear.domain.own_resources import asked_window, demands
 from rear.domain.service_request import Attempt, ComponentRun
 from rear.domain.value import value
-from rear.domain.window import AskedWindow, Instant
+from rear.domain.window import MINUTE, AskedWindow, Instant, Window, after
 
 TRIES: Final = 3
 """Attempts at one pool for one component."""
+
+CLOCKS_DIFFER: Final = MINUTE
+"""How much shorter a window "until then" may be by the clock of whoever offers it."""
 
 MOST_ATTEMPTS: Final = 32
 """Attempts for one component in all."""
 
 FLAVOUR_CHANGED: Final = "FLAVOUR_CHANGED"
+RAN_OUT: Final = ContractState.EXPIRED.value
+"""Reasons for which a pool may be tried once more: under its new terms, and where a reservation ran out before all
+other components were held."""
 
 OF_THE_PROVIDER: Final = frozenset(
     {UNANSWERED, "PERMISSION_DENIED", "NOT_AUTHENTICATED", "WRONG_PROVIDER", "NOT_SERVED", "UNTRUE_ANSWER"}
@@ -59,16 +66,14 @@ def tried(attempt: Attempt) -> str:
 
 
 def excluded(run: ComponentRun) -> frozenset[str]:
-    """Pools that need not be found again. One whose terms have changed may be, under its new ones."""
+    """Pools that need not be found again. Those may be whose terms have changed, or where a reservation ran out."""
     pools = [tried(attempt) for attempt in run.attempts]
-    changed = {
+    once_more = {
         tried(attempt)
         for attempt in run.attempts
-        for refusal in run.refusals
-        if refusal.reason == FLAVOUR_CHANGED
-        and (refusal.provider_id, refusal.flavour_id) == (attempt.provider_id, attempt.flavour_id)
+        if {FLAVOUR_CHANGED, RAN_OUT} & {refusal.reason for refusal in _refusals(run, attempt)}
     }
-    return frozenset(pool for pool in pools if pool not in changed or pools.count(pool) >= TRIES)
+    return frozenset(pool for pool in pools if pool not in once_more or pools.count(pool) >= TRIES)
 
 
 def choose(
@@ -77,7 +82,12 @@ def choose(
     """The best candidate that has everything; None where there is none."""
     if len(run.attempts) >= MOST_ATTEMPTS:
         return None
-    out, known = excluded(run), {(attempt.provider_id, attempt.flavour_id) for attempt in run.attempts}
+    out = excluded(run)
+    known = {
+        (attempt.provider_id, attempt.flavour_id)
+        for attempt in run.attempts
+        if all(refusal.reason != RAN_OUT for refusal in _refusals(run, attempt))
+    }
     shunned = {refusal.provider_id for refusal in run.refusals if refusal.reason in OF_THE_PROVIDER}
     good = [
         one
@@ -123,7 +133,7 @@ def choose_counter_offer(
     found = [
         (rank, order)
         for attempt, offer in _counter_offers(run)
-        for rank, order in _orders(component, order_of(attempt), offer, now)
+        for rank, order in _orders(component, order_of(attempt), attempt.chosen_at, offer, now)
     ]
     if not found:
         return None
@@ -137,22 +147,24 @@ def _counter_offers(run: ComponentRun) -> Iterator[tuple[Attempt, CounterOffer]]
     pools = [tried(attempt) for attempt in run.attempts]
     newest = {tried(attempt): attempt for attempt in run.attempts} if len(pools) < MOST_ATTEMPTS else {}
     for pool, attempt in newest.items():
-        offer = _heard(run.refusals, attempt)
-        if offer is not None and pools.count(pool) < TRIES:
-            yield attempt, offer
+        heard = _refusals(run, attempt)
+        if heard and heard[-1].counter_offer is not None and pools.count(pool) < TRIES:
+            yield attempt, heard[-1].counter_offer
 
 
-def _heard(refusals: Sequence[HeardRefusal], attempt: Attempt) -> CounterOffer | None:
-    for refusal in reversed(refusals):
-        if (refusal.provider_id, refusal.flavour_id) == (attempt.provider_id, attempt.flavour_id):
-            return refusal.counter_offer
-    return None
+def _refusals(run: ComponentRun, attempt: Attempt) -> list[HeardRefusal]:
+    """What was heard of the flavour of an attempt, the newest last."""
+    asked = (attempt.provider_id, attempt.flavour_id)
+    return [refusal for refusal in run.refusals if (refusal.provider_id, refusal.flavour_id) == asked]
 
 
 def _orders(
-    component: Component, asked: Order, offer: CounterOffer, now: Instant
+    component: Component, asked: Order, asked_at: Instant, offer: CounterOffer, now: Instant
 ) -> Iterator[tuple[tuple[float, ...], Order]]:
-    """What would be ordered on a counter-offer, each with its rank: smaller is better."""
+    """What would be ordered on a counter-offer, each with its rank: smaller is better.
+
+    Who offers it may say what it likes: nothing is taken that is more than was asked for, or does not last as long.
+    """
     again = replace(asked, flavour_id=offer.flavour_id or asked.flavour_id, window=asked_window(component, now))
     most = offer.most_in_window
     if most is not None and enough(component, most) and most != asked.partition:
@@ -162,13 +174,31 @@ def _orders(
         yield (0, -share), replace(again, partition=most)
     later = offer.earliest_window
     if later is not None and component.latest_start is not None and later.start <= component.latest_start:
-        window = AskedWindow(later.start if later.start > now else None, later.end)
-        if window != asked.window:
+        window = _as_long(later, asked.window, asked_at, now)
+        if window is not None and window != asked.window:
             yield (1, later.start), replace(again, partition=component.partition, window=window)
 
 
+def _as_long(later: Window, asked: AskedWindow, asked_at: Instant, now: Instant) -> AskedWindow | None:
+    """What to ask for of a later window, so that it is as long as the one that was asked for; None where it is not.
+
+    How long "until then" was, the provider has reckoned by its own clock, and how long the default is, it alone knows.
+    """
+    end = later.end
+    if asked.end is not None or asked.duration is not None:
+        length = expected_window(asked, asked_at).duration
+        slack = CLOCKS_DIFFER if asked.start is None and asked.end is not None else 0
+        if later.duration + slack < length:
+            return None
+        end = min(end, after(later.start, length))
+    return AskedWindow(later.start if later.start > now else None, end)
+
+
 def enough(component: Component, offered: Demand) -> bool:
-    """Whether a component can do with that: the least of each kind, and all of its devices."""
+    """Whether a component can do with that: the least of each kind, no more than it asks for, all of its devices."""
+    wanted = component.partition.quantities
     if any(offered.quantities.of(kind) < amount for kind, amount in component.least.items()):
+        return False
+    if any(amount > wanted.of(kind) for kind, amount in offered.quantities.items()):
         return False
     return any(devices(offered.units) == devices(demand.units) for demand in demands(component))

@@ -36,10 +36,15 @@ class Guest:
 
 
 def asked_window(component: Component, now: Instant) -> AskedWindow:
-    """The window to ask for at `now`: a start that has come is left out, and the end stays where it was meant to be."""
+    """The window to ask for at `now`: a start that has come is left out, and the end stays where it was meant to be.
+
+    What may begin later has a length instead of an end, and keeps that.
+    """
     asked = component.window
     if asked.start is None or asked.start > now + SOON:
         return asked
+    if asked.duration is not None and component.latest_start is not None:
+        return replace(asked, start=None)
     end = asked.end if asked.duration is None else after(asked.start, asked.duration)
     return AskedWindow(None, end)
 

@@ -143,6 +143,18 @@ async def test_a_cancelled_request_gives_everything_back(node: Application, far:
     assert node.request(key).state is RequestState.CANCELLED
 
 
+async def test_a_request_that_is_cancelled_while_it_searches_gives_back_at_once(node: Application) -> None:
+    node.finds.answered.clear()
+    key = await node.submit(component("web", 3_000), component("big", 40_000))
+    await eventually(lambda: node.finds.searches == 1 and len(node.local_holds()) == 1)
+
+    await node.give_up(key)
+
+    await eventually(lambda: node.local_holds() == [] and not node.request(key).open)
+    assert not node.finds.answered.is_set()
+    assert node.orchestrator.trouble is None
+
+
 async def test_time_ends_what_it_began(node: Application, far: Seller) -> None:
     window = AskedWindow(after(T0, HOUR), None, HOUR)
     key = await node.submit(component("web", 3_000, window=window), component("big", 40_000, window=window))

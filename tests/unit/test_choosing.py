@@ -26,7 +26,7 @@ from rear.domain.price import Money
 from rear.domain.quantities import Quantities
 from rear.domain.service_request import Attempt, ComponentRun
 from rear.domain.units import UnitRequest
-from rear.domain.window import HOUR, AskedWindow, Instant, Window, after
+from rear.domain.window import HOUR, MINUTE, SECOND, AskedWindow, Instant, Window, after
 from tests.fulfilling import PROVIDER, WORKLOAD, asked, candidate, component
 from tests.seller import T0, cpus, gpus
 
@@ -161,6 +161,33 @@ def test_a_later_window_is_asked_for_by_both_its_ends() -> None:
     assert order is not None
     assert order.window == AskedWindow(after(T0, 2 * HOUR), after(T0, 3 * HOUR))
     assert order.partition == LENIENT.partition
+
+
+@pytest.mark.parametrize("most", [cpus(8_001), Demand(Quantities({"cpu_millicores": 4_000, "memory_bytes": 1}))])
+def test_more_than_was_asked_for_is_no_counter_offer(most: Demand) -> None:
+    offer = CounterOffer("a-9", most, HOUR_FROM_NOW, None, True, T0)
+    assert countered(offer, wanted=LENIENT) is None
+
+
+@pytest.mark.parametrize(("minutes", "taken"), [(1, None), (59, None), (61, 60), (60 * 24 * 365, 60)])
+def test_a_later_window_is_as_long_as_the_one_that_was_asked_for(minutes: int, taken: int | None) -> None:
+    start = after(T0, 2 * HOUR)
+    offer = CounterOffer("a-9", None, HOUR_FROM_NOW, Window(start, after(start, minutes * MINUTE)), True, T0)
+    order = countered(offer, wanted=LENIENT)
+    assert (order and order.window) == (taken and AskedWindow(start, after(start, taken * MINUTE)))
+
+
+def test_a_later_window_for_one_from_now_on_is_as_long_as_that_was_when_it_was_asked_for() -> None:
+    until = replace(LENIENT, window=AskedWindow(None, after(T0, HOUR)))
+    order = countered(later("a", 2), wanted=until, now=after(T0, 30 * SECOND))
+    assert order is not None
+    assert order.window == AskedWindow(after(T0, 2 * HOUR), after(T0, 3 * HOUR))
+
+
+def test_a_reservation_that_ran_out_may_be_made_again_but_not_for_ever() -> None:
+    assert chosen(tried(("a-1", "EXPIRED")), candidate("a")) == "a-1"
+    assert chosen(tried(*[("a-1", "EXPIRED")] * TRIES), candidate("a")) is None
+    assert not excluded(tried(("a-1", "EXPIRED")))
 
 
 def test_a_pool_that_keeps_offering_something_else_is_left_in_the_end() -> None:

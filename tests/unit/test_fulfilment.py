@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nodes.orchestration.deciding import Found
 from rear.domain import purchase as purchases
 from rear.domain.allocation import AllocationState
 from rear.domain.counter_offer import CounterOffer
@@ -21,7 +22,7 @@ from rear.domain.request_events import CandidateChosen, ComponentPlanned, Purcha
 from rear.domain.service_request import RequestState
 from rear.domain.source import Elsewhere, LocalSource
 from rear.domain.window import DAY, HOUR, Window, after
-from tests.fulfilling import Chance, World, asked, candidate, component
+from tests.fulfilling import REQUEST, Chance, World, asked, candidate, component
 from tests.seller import T0, cpus
 
 
@@ -293,3 +294,28 @@ def check(world: World) -> None:
     assert len(chosen) == len(set(chosen))
     planned = [event.component for event in world.events if isinstance(event, ComponentPlanned)]
     assert len(planned) == len(set(planned))
+
+
+def test_what_runs_out_while_the_last_component_is_looked_for_is_reserved_again() -> None:
+    world = World()
+    world.submit(component("big", 40_000), component("huge", 48_000))
+    world.found(candidate("p1"), final=False, names=("big",))
+    world.see(world.purchases[0], ContractState.RESERVED)
+    world.see(world.purchases[0], ContractState.EXPIRED)
+
+    move = world.found(candidate("p1"))
+
+    assert isinstance(move, Wait)
+    assert [run.attempt is not None for run in world.request.components] == [True, True]
+
+
+def test_a_search_serves_a_component_although_another_one_has_moved_on_meanwhile() -> None:
+    world = World()
+    world.submit(component("big", 40_000), component("huge", 48_000))
+    world.found(candidate("p1"), final=False, names=("big",))
+    world.refuse(world.purchases[0])
+
+    heard = {"huge": Found((candidate("p2"),), (), True)}
+    world.add(*world.deciding.take(REQUEST, heard, world.now).events)
+
+    assert world.request.run("huge").attempt is not None

@@ -125,6 +125,11 @@ def test_a_start_that_has_come_is_now_and_the_end_stays() -> None:
     assert asked_window(wanted, Instant(T0 - HOUR)) == wanted.window
 
 
+def test_what_may_begin_later_is_as_long_as_it_was_meant_to_be() -> None:
+    wanted = component("web", 1, window=AskedWindow(T0, None, HOUR), latest_start=after(T0, HOUR))
+    assert asked_window(wanted, after(T0, 10 * MINUTE)) == AskedWindow(None, None, HOUR)
+
+
 def test_a_virtual_node_has_room_beside_the_component_that_it_was_bought_for() -> None:
     owner, first = component("owner", 4_000), Guest(cpus(4_000), HOURS)
     hour = Window(T0, after(T0, HOUR))
@@ -219,6 +224,17 @@ def test_who_is_placed_on_a_virtual_node_that_is_lost_fails() -> None:
     failure = world.tables.requests[SECOND_REQUEST].failure
     assert failure is not None
     assert failure.reason == "RESOURCES_LOST"
+
+
+def test_nobody_is_placed_on_a_virtual_node_whose_contract_is_being_cancelled() -> None:
+    world = with_virtual_node()
+    world.cancel()
+    world.go_on()
+    assert world.purchases[0].cancelling
+
+    second(world, half_an_hour("web", 8_000))
+
+    assert world.tables.requests[SECOND_REQUEST].run("web").source == Elsewhere()
 
 
 def test_room_that_only_overdue_reservations_take_is_used() -> None:
