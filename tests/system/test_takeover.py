@@ -19,10 +19,14 @@ from rear.command.failures import REPLACED
 from rear.rpc.client import Client
 from rear.rpc.refused import Unreachable
 from rear.v1.discovery_service_pb2 import ListFlavoursRequest
+from tests.checker.agreement import disagreements
+from tests.checker.buying import Buying
+from tests.checker.replay import Replay
 from tests.nats_servers import NatsCluster
 from tests.system.asking import CANCELLED, cancel, get, reserve
 from tests.system.evidence import Ledger, agreeing, digests
 from tests.system.fixtures import NewNode
+from tests.system.intents import READY, Owner, component, intent
 from tests.system.load import History, buyers
 from tests.system.node_process import NodeProcess, fixed_port, pool
 from tests.system.watcher import watching
@@ -33,6 +37,8 @@ ROUNDS: Final = int(os.environ.get("REAR_ROUNDS", "2"))
 """Take-overs in each test of them under load; `make soak` asks for more."""
 ATTEMPT: Final = 1.5
 """Seconds after which a buyer asks another: one that stands still says nothing."""
+INTENTS: Final = 30
+"""Under way while their writer is struck."""
 POOLS: Final = (pool("a", cpu=20), pool("b", cpu=20), pool("gpu", cpu=40, gpus=4))
 FLAVOURS: Final = {"a-1": False, "b-1": False, "gpu-1": True}
 
@@ -229,3 +235,31 @@ async def test_a_writer_lives_so_another_does_not_start_unless_it_is_told_to(
     second.start()
     assert first.wait() == REPLACED, "it is idle, and notices"
     assert f"another process at {second.endpoint} writes this ledger" in first.log_tail()
+
+
+async def test_a_standby_goes_on_with_all_service_requests_and_the_former_writer_does_nothing_more_for_them(
+    nats: NatsCluster, new_node: NewNode, seed: str
+) -> None:
+    far = new_node(pool("far", cpu=2 * INTENTS), name="far")
+    far.start()
+    writer, standby = (new_node(pool("own", cpu=1), port=fixed_port()) for _ in range(2))
+    for node in (writer, standby):
+        node.options = (*nats.options, "--standby", "--neighbour", far.endpoint)
+        node.start()
+    async with Owner(writer.endpoint) as owner:
+        keys = await asyncio.gather(*(owner.submit(intent(component(cores=2))) for _ in range(INTENTS)))
+        await asyncio.sleep(random.Random(seed).uniform(0, 0.3))
+        await frozen(writer)
+    await serves(standby)
+    async with Owner(standby.endpoint) as owner:
+        await thawed(writer)
+        for key in keys:
+            await owner.has_state(key, READY)
+        async with Client(standby.endpoint, patience=20) as client:
+            consumer = Buying((await Ledger.read(client)).recorded)
+        async with Client(far.endpoint) as client:
+            sold = await Ledger.read(client)
+    assert not [*disagreements(consumer, {far.provider_id: Replay(sold.recorded)})]
+    assert not consumer.findings
+    assert len(sold.of("contract_reserved")) == INTENTS, "nothing was reserved twice"
+    assert not sold.of("contract_cancelled")
