@@ -159,7 +159,9 @@ class SellerInMemory:
         self._lose("watch")
         yield Told(anew=True)
         while True:
-            now = {key: self._copy(found) for key, found in self.seller.state.contracts.items()}
+            find, live = self.seller.provider.find_contract, self.seller.state.contracts
+            contracts = {key: find(key) for key in [*live, *told]}  # one that ended is soon in the tables only
+            now = {key: self._copy(found) for key, found in contracts.items() if found is not None}
             yield Told(tuple(copy for key, copy in now.items() if told.get(key) != copy), complete=not told)
             told = now
             await asyncio.sleep(0.01)
