@@ -21,6 +21,7 @@ from rear.domain.intent import Agreement, Component, Intent
 from rear.domain.lifecycle import ContractState
 from rear.domain.link import Order
 from rear.domain.own_resources import asked_window, demands
+from rear.domain.price import Money
 from rear.domain.service_request import Attempt, ComponentRun
 from rear.domain.value import value
 from rear.domain.window import MINUTE, AskedWindow, Instant, Window, after
@@ -97,18 +98,25 @@ def choose(
     if not good:
         return None
     best = good[0]
+    window = asked_window(component, now)
     order = Order(
         best.provider_id,
         best.route.endpoint,
         best.flavour.id,
         _partition(component, best),
-        asked_window(component, now),
+        window,
         confirm=intent.agreement is Agreement.DIRECT,
-        max_price=component.constraints.max_price,
+        max_price=_most(component, best.total_price, window),
         priority=intent.priority,
     )
     first = "the only offer" if len(good) == 1 else f"the best of {len(good)} offers"
     return Choice(order, len(good), f"{first} by {component.objective.value}")
+
+
+def _most(component: Component, listed: Money | None, window: AskedWindow) -> Money | None:
+    """What the contract may cost: no more than was listed, where no clock or default has a say in how long it lasts."""
+    fixed = window.duration is not None or (window.start is not None and window.end is not None)
+    return listed if fixed and listed is not None else component.constraints.max_price
 
 
 def _partition(component: Component, candidate: Candidate) -> Demand:
@@ -165,18 +173,23 @@ def _orders(
 
     Who offers it may say what it likes: nothing is taken that is more than was asked for, or does not last as long.
     """
-    again = replace(asked, flavour_id=offer.flavour_id or asked.flavour_id, window=asked_window(component, now))
+
+    def again(partition: Demand, window: AskedWindow) -> Order:
+        most_paid = _most(component, asked.max_price, window)
+        flavour_id = offer.flavour_id or asked.flavour_id
+        return replace(asked, flavour_id=flavour_id, partition=partition, window=window, max_price=most_paid)
+
     most = offer.most_in_window
     if most is not None and enough(component, most) and most != asked.partition:
         share = sum(
             most.quantities.of(kind) / amount for kind, amount in component.partition.quantities.items() if amount
         )
-        yield (0, -share), replace(again, partition=most)
+        yield (0, -share), again(most, asked_window(component, now))
     later = offer.earliest_window
     if later is not None and component.latest_start is not None and later.start <= component.latest_start:
         window = _as_long(later, asked.window, asked_at, now)
         if window is not None and window != asked.window:
-            yield (1, later.start), replace(again, partition=component.partition, window=window)
+            yield (1, later.start), again(component.partition, window)
 
 
 def _as_long(later: Window, asked: AskedWindow, asked_at: Instant, now: Instant) -> AskedWindow | None:

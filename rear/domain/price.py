@@ -12,6 +12,9 @@ from rear.domain.window import Duration
 
 NANOS_PER_UNIT: Final = 1_000_000_000
 
+MOST_NANOS: Final = 2**63 * NANOS_PER_UNIT - 1
+"""The largest amount that `google.type.Money` can say."""
+
 
 @value
 class Money:

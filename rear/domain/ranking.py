@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from rear.domain.candidate import Candidate, expected_window
 from rear.domain.intent import Component, Objective
+from rear.domain.price import MOST_NANOS, Money
 from rear.domain.selector import Selector
 from rear.domain.window import Instant
 
@@ -46,7 +47,7 @@ def rank(
     duration = expected_window(component.window, now).duration
     limit = Selector(max_price=component.constraints.max_price)
     priced = [replace(each, total_price=each.price_of(component.partition, duration)) for each in candidates]
-    affordable = [each for each in priced if limit.matches_price(each.total_price)]
+    affordable = [each for each in priced if limit.matches_price(each.total_price) and _can_be_said(each.total_price)]
     currency = _usual_currency(affordable)
 
     def price(candidate: Candidate) -> float:
@@ -70,6 +71,10 @@ def rank(
         return objective(candidate), -rating, price(candidate), candidate.age(now), candidate.pool
 
     return tuple(sorted(affordable, key=key))
+
+
+def _can_be_said(price: Money | None) -> bool:
+    return price is None or price.nanos <= MOST_NANOS
 
 
 def _usual_currency(candidates: Sequence[Candidate]) -> str:

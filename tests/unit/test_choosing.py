@@ -69,6 +69,33 @@ def test_the_first_is_ordered_as_the_intent_says() -> None:
 
 
 @pytest.mark.parametrize(
+    ("window", "most"),
+    [
+        (AskedWindow(duration=HOUR), Money("EUR", 3)),
+        (AskedWindow(after(T0, HOUR), after(T0, 2 * HOUR)), Money("EUR", 3)),
+        (AskedWindow(end=after(T0, HOUR)), Money("EUR", 5)),
+        (AskedWindow(), Money("EUR", 5)),
+        (AskedWindow(after(T0, HOUR)), Money("EUR", 5)),
+    ],
+    ids=[
+        "so long",
+        "from then until then",
+        "until then by the provider's clock",
+        "the provider's default",
+        "from then for the provider's default",
+    ],
+)
+def test_no_more_is_paid_than_was_listed_where_the_window_says_how_long(window: AskedWindow, most: Money) -> None:
+    web = replace(WEB, window=window)
+    best = replace(candidate("a"), total_price=Money("EUR", 3))
+
+    choice = choose(Intent("shop", (web,)), web, ComponentRun("web"), [best], T0)
+
+    assert choice is not None
+    assert choice.order.max_price == most
+
+
+@pytest.mark.parametrize(
     ("run", "wanted"),
     [
         (tried(("a-1", "CAPACITY_EXCEEDED")), "b-1"),

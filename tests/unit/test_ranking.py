@@ -180,3 +180,10 @@ def test_of_equals_the_younger_is_taken() -> None:
     old = replace(candidate(1), heard_at=Instant(NOW - 5 * SECOND))
 
     assert names(rank([old, candidate(2)], COMPONENT, UNRATED, NOW)) == ["p2", "p1"]
+
+
+def test_a_price_that_nobody_could_be_told_is_too_dear() -> None:
+    absurd = candidate(1, hourly=10**30)
+
+    assert rank([absurd], COMPONENT, UNRATED, NOW) == ()
+    assert names(rank([absurd, candidate(2, hourly=None)], COMPONENT, UNRATED, NOW)) == ["p2"]
