@@ -136,6 +136,12 @@ class PermissionDenied(Refusal):
     reason = "PERMISSION_DENIED"
 
 
+class TooManyWatches(Refusal):
+    """The caller watches as much as one caller may."""
+
+    reason = "TOO_MANY_WATCHES"
+
+
 class RefusedElsewhere(Refusal):
     """Another service said no for a reason that is not known here; it is in the metadata, under `reason`."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Final
 from uuid import uuid4
 
-from rear.domain.refusals import InvalidField, PermissionDenied
+from rear.domain.refusals import InvalidField, PermissionDenied, TooManyWatches
 from rear.ledger.position import Position, parse_position
 from rear.managers.provider.contract_watches import Watched
 from rear.managers.provider.contract_watching import ContractWatching, Kind, Told
@@ -22,6 +23,9 @@ from rear.wire.contracts import contract_to_proto
 from rear.wire.values import write_instant
 
 MOST_NAMED: Final = 1_000
+MOST_WATCHES: Final = 200
+"""Of one caller at a time."""
+
 LARGEST_RESPONSE: Final = 1024 * 1024
 """Bytes of contracts in one message of the stream: clients take 4 MiB by default."""
 
@@ -43,11 +47,36 @@ class ContractWatch:
         self._provider = provider
         self._callers = callers
         self._gate = gate
+        self._open = Counter[str]()
 
     async def answer(
         self, request: pb.WatchContractsRequest, caller: str
     ) -> AsyncGenerator[pb.WatchContractsResponse, None]:
         """What the caller is told. Raises Refusal and LedgerError."""
+        with self._counted(caller):
+            async with aclosing(self._answer(request, caller)) as responses:
+                async for response in responses:
+                    yield response
+
+    @contextmanager
+    def _counted(self, caller: str) -> Iterator[None]:
+        """Each contract that changes is looked at for each watch, so nobody may have any number of them."""
+        if self._open[caller] >= MOST_WATCHES:
+            raise TooManyWatches(
+                f"{caller} has {MOST_WATCHES} watches open, the most that one caller may have: end one of them",
+                {"caller": caller},
+            )
+        self._open[caller] += 1
+        try:
+            yield
+        finally:
+            self._open[caller] -= 1
+            if not self._open[caller]:
+                del self._open[caller]
+
+    async def _answer(
+        self, request: pb.WatchContractsRequest, caller: str
+    ) -> AsyncGenerator[pb.WatchContractsResponse, None]:
         self._provider.check_meant(request.provider_id)
         after = _position(request.after_position)
         watched = Watched(None if request.all_buyers else caller, _named(request.contract_ids))

@@ -25,6 +25,7 @@ from rear.domain.refusals import (
     RequestIdReused,
     RevisionMismatch,
     ServiceRequestNotFound,
+    TooManyWatches,
     TryAgain,
     TtpPassed,
     WrongProvider,
@@ -63,6 +64,7 @@ STATUS_CODES: Final[Mapping[type[Refusal], grpc.StatusCode]] = {
     NotServed: grpc.StatusCode.UNIMPLEMENTED,
     NotAuthenticated: grpc.StatusCode.UNAUTHENTICATED,
     PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
+    TooManyWatches: grpc.StatusCode.RESOURCE_EXHAUSTED,
     TryAgain: grpc.StatusCode.UNAVAILABLE,
 }
 

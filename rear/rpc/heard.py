@@ -52,6 +52,7 @@ BY_REASON: Final[Mapping[str, type[Refusal]]] = {
         refusals.RequestIdReused,
         refusals.PriceAboveMaximum,
         refusals.WrongProvider,
+        refusals.TooManyWatches,
         refusals.NotAuthenticated,
         refusals.PermissionDenied,
     )

@@ -80,6 +80,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ABORTED, of a service request: a component lost the resources that it had."""
     ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 27
     """CANCELLED, of a service request: somebody cancelled it."""
+    ERROR_REASON_TOO_MANY_WATCHES: _ErrorReason.ValueType  # 28
+    """RESOURCE_EXHAUSTED: the caller has as many watches open as one may have. End one of them."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a request was refused. `ErrorInfo.reason` is the name without its prefix. Clients decide by it; messages are for
@@ -144,4 +146,6 @@ ERROR_REASON_RESOURCES_LOST: ErrorReason.ValueType  # 26
 """ABORTED, of a service request: a component lost the resources that it had."""
 ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 27
 """CANCELLED, of a service request: somebody cancelled it."""
+ERROR_REASON_TOO_MANY_WATCHES: ErrorReason.ValueType  # 28
+"""RESOURCE_EXHAUSTED: the caller has as many watches open as one may have. End one of them."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -15,12 +15,16 @@ from typing import Final
 import pytest
 
 from rear.domain.lifecycle import ContractState
-from rear.domain.refusals import NotReady, NotWriter, Refusal
+from rear.domain.refusals import NotReady, NotWriter, Refusal, TooManyWatches
 from rear.domain.window import SECOND, AskedWindow, Duration
 from rear.ledger.position import Position
 from rear.managers.provider import contract_watches, contract_watching
 from rear.managers.provider.contract_watches import ContractWatches, Watched
 from rear.managers.provider.contract_watching import ContractWatching, Kind, Told
+from rear.rpc import contract_watch
+from rear.rpc.contract_watch import ContractWatch
+from rear.rpc.identity import Anonymous
+from rear.v1.contract_service_pb2 import WatchContractsRequest
 from tests.faulty_stream import FaultyStream
 from tests.seller import BUYER, MACHINE, ManualClock, Seller, cpus, verb, wish
 from tests.waiting import eventually
@@ -334,3 +338,26 @@ async def test_whoever_comes_goes_and_reads_slowly_ends_with_what_is(
         assert still == set(live)
         ended = {state for key, (_, state) in watcher.copies.items() if key not in still}
         assert ended <= {ContractState.CANCELLED, None}
+
+
+class Open:
+    """A gate that lets everybody through."""
+
+    def check(self) -> None:
+        """Raises nothing."""
+
+
+async def test_a_caller_has_so_many_watches_and_no_more(seller: Seller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contract_watch, "MOST_WATCHES", 2)
+    watch = ContractWatch(watching(seller), seller.provider, Anonymous("campus.example"), Open())
+    one, two, three, another = (
+        watch.answer(WatchContractsRequest(), caller) for caller in (BUYER, BUYER, BUYER, OTHER)
+    )
+    await anext(one)
+    await anext(two)
+
+    with pytest.raises(TooManyWatches, match=BUYER):
+        await anext(three)
+    await anext(another)
+    await one.aclose()
+    await anext(watch.answer(WatchContractsRequest(), BUYER))
