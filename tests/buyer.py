@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -16,6 +17,7 @@ from rear.domain.event import Cause
 from rear.domain.events import AnyEvent
 from rear.domain.link import ContractCopy, Order
 from rear.domain.purchase import Purchase
+from rear.domain.refusals import Refusal, TryAgain
 from rear.domain.virtual_node import virtual_node_id
 from rear.domain.window import Instant
 from rear.ledger.commit import Decision
@@ -124,7 +126,23 @@ class SellerInMemory:
         """Awaited before each call reaches the seller, with the name of what is asked."""
         self.gate = asyncio.Event()
         self.gate.set()
+        self.again = 0.0
+        """How likely it is that a request arrives for a second time, later than others that were sent after it."""
+        self._down = False
+        self._late = set[asyncio.Task[object]]()
         self._random = random or Random(0)
+
+    async def kill(self) -> None:
+        """Kills the seller, and starts it again a little later. What it was asked just then is not answered."""
+        self._down = True
+        await self.seller.drop()
+        await asyncio.sleep(0.02)
+        await self.seller.open()
+        self._down = False
+
+    async def rest(self) -> None:
+        """Returns once nothing is on its way any more."""
+        await asyncio.gather(*self._late, return_exceptions=True)
 
     def contract_id(self, order: Order, request_id: str) -> str:
         return contract_id(order.provider_id, BUYER, request_id)
@@ -159,6 +177,9 @@ class SellerInMemory:
         self._lose("watch")
         yield Told(anew=True)
         while True:
+            if self.seller.writer.unacknowledged:  # what is not durable is not told
+                await asyncio.sleep(0.001)
+                continue
             find, live = self.seller.provider.find_contract, self.seller.state.contracts
             contracts = {key: find(key) for key in [*live, *told]}  # one that ended is soon in the tables only
             now = {key: self._copy(found) for key, found in contracts.items() if found is not None}
@@ -174,12 +195,24 @@ class SellerInMemory:
             await self.before(asked)
         await self.gate.wait()
         self._lose(f"the request to {asked}")
-        answered = await call()
+        try:
+            async with asyncio.timeout(0.5):
+                answered = await call()
+        except (TimeoutError, TryAgain):
+            raise Unanswered(UNAVAILABLE, f"the seller is gone, asked to {asked}") from None
+        if self._random.random() < self.again:
+            self._late.add(asyncio.create_task(self._arrive_again(call)))
         self._lose(f"the answer to {asked}")
         return self._copy(answered.contract)
 
+    async def _arrive_again(self, call: Callable[[], Awaitable[Answered]]) -> None:
+        await asyncio.sleep(self._random.random() / 5)
+        if not self._down:
+            with suppress(Refusal):
+                await call()
+
     def _lose(self, what: str) -> None:
-        if self._random.random() < self.loss:
+        if self._down or self._random.random() < self.loss:
             raise Unanswered(UNAVAILABLE, f"{what} got lost")
 
     @staticmethod

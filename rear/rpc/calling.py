@@ -28,6 +28,9 @@ from rear.rpc.tls_files import TlsFiles
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 1.0
 
+MOST_SENT_ON: Final = 4
+"""Connections that are kept beside those to the endpoints that were named: a service may send its callers anywhere."""
+
 Answer = TypeVar("Answer")
 
 Method = Callable[[Line], Callable[..., Awaitable[Answer]]]
@@ -67,6 +70,7 @@ class Caller:
         self._provider_id = provider_id
         self._route = Route(read_endpoints(endpoint))
         self._lines: dict[str, Line] = {}
+        self._closing: set[asyncio.Task[None]] = set()
         self._under_way = 0
         link = self._line().link
         self.caller = caller if link is None else link.identity
@@ -97,7 +101,7 @@ class Caller:
 
     async def close(self) -> None:
         """Close the connection; calls under way are cancelled."""
-        await asyncio.gather(*(line.close() for line in self._lines.values()))
+        await asyncio.gather(*(line.close() for line in self._lines.values()), *self._closing)
 
     async def _change(self, method: Method[Answer], request: Message, request_id: str) -> Answer:
         # Without an id a repeated change would be a second one.
@@ -131,8 +135,17 @@ class Caller:
         """The line to the endpoint that is to be asked now."""
         line = self._lines.get(self.endpoint)
         if line is None:
+            self._leave_others()
             line = self._lines[self.endpoint] = Line(self.endpoint, self._tls, self._provider_id)
         return line
+
+    def _leave_others(self) -> None:
+        """Closes the oldest connections to where a service has sent this caller on."""
+        others = [endpoint for endpoint in self._lines if not self._route.named(endpoint)]
+        for endpoint in others[: max(0, len(others) - MOST_SENT_ON + 1)]:
+            task = asyncio.get_running_loop().create_task(self._lines.pop(endpoint).close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     async def _wait(self, line: Line, error: grpc.aio.AioRpcError | CallFailed, pause: float, left: float) -> float:
         """Wait before the next attempt, as `_pause`. A failure to connect is explained where it can be."""

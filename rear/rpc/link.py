@@ -156,7 +156,7 @@ async def _certificate_of(endpoint: str, files: TlsFiles) -> x509.Certificate:
     try:
         async with asyncio.timeout(HANDSHAKE_TIMEOUT):
             _, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=client_context(files))
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, ValueError, OverflowError) as error:  # the latter two of what is no endpoint
         raise Unreachable(grpc.StatusCode.UNAVAILABLE, str(error) or "it does not answer") from None
     try:
         connection: ssl.SSLObject = writer.get_extra_info("ssl_object")

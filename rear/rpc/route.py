@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from rear.rpc.refused import CallFailed, Unreachable
 
 STAY: Final = frozenset({"OUTCOME_PENDING", "CLEARING_OVERDUE", "FABRIC_NOT_READY"})
 """Reasons of a service that has the request in its hands."""
+
+LONGEST_HOST: Final = 255
+
+_is_endpoint = re.compile(
+    rf"([A-Za-z0-9._-]{{1,{LONGEST_HOST}}}|\[[0-9A-Fa-f:.%a-z]{{2,64}}\])(:[0-9]{{1,5}})?"
+).fullmatch
 
 
 def read_endpoints(text: str) -> tuple[str, ...]:
@@ -24,6 +31,10 @@ class Route:
         self._index = 0
         self._sent_on = 0
 
+    def named(self, endpoint: str) -> bool:
+        """Whether it is one of those that were named."""
+        return endpoint in self._named
+
     def answered(self) -> None:
         """The endpoint is the right one."""
         self._sent_on = 0
@@ -37,7 +48,7 @@ class Route:
         """
         if not isinstance(failure, Unreachable) or failure.reason in STAY:
             return False
-        writer = failure.metadata.get("endpoint", "") if failure.reason == "NOT_WRITER" else ""
+        writer = _writer(failure)
         if asked != self.endpoint:
             return writer == self.endpoint and self._sent_on <= 1
         if writer and writer != self.endpoint:
@@ -47,3 +58,9 @@ class Route:
         self._index = (self._index + 1) % len(self._named)
         self.endpoint = self._named[self._index]
         return False
+
+
+def _writer(failure: CallFailed) -> str:
+    """Where the writer is said to be; empty where that is not said, or is no place to go to."""
+    said = failure.metadata.get("endpoint", "") if failure.reason == "NOT_WRITER" else ""
+    return said if _is_endpoint(said) else ""

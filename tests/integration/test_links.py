@@ -343,15 +343,16 @@ SEED = os.environ.get("REAR_SEED") or os.environ.get("PYTEST_XDIST_TESTRUNUID") 
 async def test_both_sides_agree_once_faults_stop(
     buyer: Buyer, seller: Seller, sellers: SellerInMemory, number: int
 ) -> None:
-    """Lost requests, answers, streams and commits, restarts of the buyer, revocations and time, in any order."""
+    """Lost requests, answers, streams and commits, requests that arrive twice, kills of either, revocations, time."""
     print(f"REAR_SEED={SEED}")
-    random, ledger = Random(f"{SEED}/{number}"), buyer.stream
+    random, ledger, sold = Random(f"{SEED}/{number}"), buyer.stream, seller.stream
     assert isinstance(ledger, FaultyStream)
-    sellers.loss = 0.3
+    assert isinstance(sold, FaultyStream)
+    sellers.loss, sellers.again = 0.3, 0.2
     keys: list[str] = []
 
     async def play(step: int) -> None:
-        match random.randrange(10):
+        match random.randrange(12):
             case 0 | 1 | 2:
                 window = AskedWindow(None, None, Duration(random.randrange(1, 8) * 10 * MINUTE))
                 ttp = Duration(random.randrange(1, 8) * MINUTE)
@@ -377,13 +378,20 @@ async def test_both_sides_agree_once_faults_stop(
                 await buyer.drop()
                 ledger.faults.clear()
                 await buyer.open()
+            case 10:
+                sold.faults.clear()
+                await sellers.kill()
+            case 11:
+                sold.faults.append(random.choice([lands_unheard, is_lost, is_refused]))
 
     for step in range(40):
         with suppress(TryAgain):  # nothing was decided
             await play(step)
         await asyncio.sleep(random.choice([0, 0, 0.01, 0.03]))
     ledger.faults.clear()
-    sellers.loss = 0.0
+    sold.faults.clear()
+    sellers.loss = sellers.again = 0.0
+    await sellers.rest()
 
     await durably(buyer, lambda: all(agree(buyer, seller, key) for key in keys))
     kept, rebuilt = await buyer.digests()

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from pathlib import Path
 
 import grpc
 import pytest
@@ -14,8 +15,11 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from rear.domain.contract import contract_id
+from rear.rpc.calling import MOST_SENT_ON
 from rear.rpc.client import Client, anonymous_caller
+from rear.rpc.link import _certificate_of
 from rear.rpc.refused import DETAILS_KEY, Refused, Unreachable, UntrueAnswer, Violation
+from rear.rpc.tls_files import TlsFiles
 from rear.v1 import (
     audit_service_pb2,
     audit_service_pb2_grpc,
@@ -236,6 +240,26 @@ async def test_a_call_outlives_a_restart(fake: Fake) -> None:
         response = await call
     assert response.contract.contract_id == contract_id(PROVIDER, BUYER, "r-1")
     assert fake.contracts.seen == [_reserve()] * 2
+
+
+async def test_one_that_sends_its_callers_anywhere_takes_up_a_few_connections_only(fake: Fake) -> None:
+    async def send_on(context: Context, attempt: int) -> None:
+        code = grpc.StatusCode.UNAVAILABLE
+        info = error_details_pb2.ErrorInfo(reason="NOT_WRITER", metadata={"endpoint": f"127.0.0.1:{attempt}"})
+        await context.abort(code, "not I", trailing_metadata=_details(code, info))
+
+    fake.contracts.before = send_on
+    async with Client(fake.endpoint, patience=0.05) as client:
+        for _ in range(20):
+            with pytest.raises(Unreachable):
+                await client.reserve_flavour(_reserve())
+        assert len(fake.contracts.seen) > 10
+        assert len(client._lines) <= 1 + MOST_SENT_ON
+
+
+async def test_what_is_no_endpoint_is_unreachable_with_tls_as_without() -> None:
+    with pytest.raises(Unreachable):
+        await _certificate_of("nowhere", TlsFiles(Path("cert"), Path("key"), Path("ca")))
 
 
 async def test_a_provider_that_is_not_there_is_unreachable() -> None:

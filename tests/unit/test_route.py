@@ -75,3 +75,11 @@ def test_a_refusal_moves_nobody() -> None:
 def test_endpoints_are_read_from_a_list() -> None:
     assert read_endpoints("a:1, b:2,") == ("a:1", "b:2")
     assert read_endpoints("") == ("",)
+
+
+@pytest.mark.parametrize("nowhere", [":1", "unix:/run/x.sock", "a:b:1", "host:123456", "a" * 300 + ":1"])
+def test_nobody_is_sent_to_where_nothing_can_be(nowhere: str) -> None:
+    route = Route(("a:1", "b:1"))
+
+    assert not route.move("a:1", failure("NOT_WRITER", nowhere))
+    assert route.endpoint == "b:1"
