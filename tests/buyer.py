@@ -177,6 +177,8 @@ class SellerInMemory:
         self._lose("watch")
         yield Told(anew=True)
         while True:
+            if self._down:
+                raise Unanswered(UNAVAILABLE, "the seller is gone")
             if self.seller.writer.unacknowledged:  # what is not durable is not told
                 await asyncio.sleep(0.001)
                 continue
