@@ -89,7 +89,7 @@ class World:
         archive: Any = None
         any_writer: Any = writer
         self.timers = Timers()
-        provider = Provider("spiffe://here.example/node/me", PROMISES, any_writer, archive, self.timers)
+        provider = self.provider = Provider("spiffe://here.example/node/me", PROMISES, any_writer, archive, self.timers)
         records = Records(self.state, self.tables)
         self.deciding = Deciding(provider, records, Placing(provider, records, UNRATED), self.contract_id, PATIENCE)
         for name in ("a", "b"):
