@@ -9,6 +9,7 @@ from rear.domain.candidate import Candidate, expected_window
 from rear.domain.demand import Demand
 from rear.domain.intent import Component, Objective
 from rear.domain.matching import assign
+from rear.domain.own_resources import asked_window
 from rear.domain.partition import check_against
 from rear.domain.refusals import InvalidField
 from rear.domain.selector import FlavourOrder, NumberFilter, Selector, SetFilter, TextFilter
@@ -32,7 +33,7 @@ def selector_of(component: Component, now: Instant) -> Selector:
     limits = component.constraints
     return Selector(
         partition=component.partition,
-        window=_still_to_come(component.window, now),
+        window=asked_window(component, now),
         architecture=_any_of(limits.architectures),
         gpu_model=_any_of(limits.gpu_models),
         location=limits.location,
@@ -120,13 +121,6 @@ def covers(earlier: Selector, later: Selector) -> bool:
 
 def _covers(known: Window, asked: Window, slack: Duration) -> bool:
     return known.start - slack <= asked.start and asked.end <= known.end + slack
-
-
-def _still_to_come(window: AskedWindow, now: Instant) -> AskedWindow:
-    """A start that has passed is now: providers refuse windows that begin in the past."""
-    if window.start is None or window.start > now:
-        return window
-    return replace(window, start=None)
 
 
 def _is_allowed(partition: Demand, candidate: Candidate) -> bool:

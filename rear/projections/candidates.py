@@ -17,6 +17,7 @@ import structlog
 
 from rear.domain.candidate import Candidate
 from rear.domain.value import value
+from rear.domain.window import Instant
 from rear.ledger.offers import OffersStanding, OffersStream
 from rear.projections.tables import discard
 from rear.wire.heard import Unusable
@@ -72,11 +73,12 @@ class Change:
 
 @value
 class Kept:
-    """A row: whose pool it is, and the message that it follows from."""
+    """A row: whose pool it is, when it was heard of, and the message that it follows from."""
 
     sequence: int
     provider_id: str
     pool_id: str
+    heard_at: Instant
     payload: bytes
 
 
@@ -105,7 +107,7 @@ class CandidatesTable:
     def rows(self) -> Iterator[Kept]:
         """All rows, oldest first."""
         for row in self._connection.execute(
-            "SELECT sequence, provider_id, pool_id, event FROM peering_candidates ORDER BY sequence"
+            "SELECT sequence, provider_id, pool_id, heard_at, event FROM peering_candidates ORDER BY sequence"
         ):
             yield Kept(*row)
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from rear.command.tables import tables
 from rear.domain.candidate import Candidate
-from rear.domain.window import MINUTE, Instant
+from rear.domain.window import DAY, MINUTE, Instant
 from rear.ledger.connection import Connection, Endpoint
 from rear.ledger.embedded import EmbeddedServer
 from rear.ledger.message import Stored
@@ -177,6 +177,25 @@ async def test_what_is_withdrawn_leaves_a_message_that_expires(keeper: Keeper, t
     stored = await keeper.stored()
     assert [type(read_news(message.payload)) for message in stored] == [Candidate, Withdrawn]
     assert keeper.rows() == [(provider(2), "pool", "pool-1")]
+    assert keeper.digest() == await keeper.digest_of_a_refill(tmp_path)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_what_nobody_has_offered_for_a_day_is_kept_no_longer(
+    keeper: Keeper, tmp_path: Path, restarted: bool
+) -> None:
+    await keeper.take(offer(1), offer(2))
+    await keeper.take(replace(offer(2), heard_at=later(DAY // 2)), now=later(DAY // 2))
+    if restarted:
+        await keeper.restart()
+
+    await keeper.take(replace(offer(3), heard_at=later(DAY)), now=later(DAY))
+
+    assert sorted(each.provider_id for each in keeper.candidates.of({provider(1), provider(2), provider(3)})) == [
+        provider(2),
+        provider(3),
+    ]
+    assert len(keeper.rows()) == 2
     assert keeper.digest() == await keeper.digest_of_a_refill(tmp_path)
 
 

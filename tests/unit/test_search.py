@@ -11,16 +11,18 @@ import pytest
 
 from rear import failpoints
 from rear.domain.candidate import expected_window
+from rear.domain.choosing import choose
 from rear.domain.demand import Demand
-from rear.domain.intent import Component, Constraints, Objective
+from rear.domain.intent import Component, Constraints, Intent, Objective
 from rear.domain.price import Money
 from rear.domain.quantities import Quantities
 from rear.domain.ranking import UNRATED
 from rear.domain.refusals import PermissionDenied
 from rear.domain.selection import covers, selector_of, selects
 from rear.domain.selector import Selector, TextFilter
+from rear.domain.service_request import ComponentRun
 from rear.domain.units import Unit, UnitRequest, UnitShare
-from rear.domain.window import HOUR, SECOND, AskedWindow, Duration, Instant
+from rear.domain.window import HOUR, MINUTE, SECOND, AskedWindow, Duration, Instant
 from rear.ledger.connection import Connection, Endpoint
 from rear.ledger.offers import OffersStream
 from rear.managers.consumer.candidates import PeeringCandidates
@@ -427,12 +429,15 @@ async def test_there_are_never_more_than_so_many(market: Market, consumer: Consu
 # Which candidates answer a question
 
 
-def test_a_start_that_has_passed_is_now() -> None:
-    started = replace(COMPONENT, window=AskedWindow(Instant(NOW - 1), duration=HOUR))
-    to_come = replace(COMPONENT, window=AskedWindow(Instant(NOW + 1), duration=HOUR))
+def test_what_is_asked_for_is_what_will_be_ordered_also_where_the_start_has_passed() -> None:
+    started = replace(COMPONENT, window=AskedWindow(Instant(NOW - MINUTE), duration=HOUR))
+    to_come = replace(COMPONENT, window=AskedWindow(Instant(NOW + MINUTE), duration=HOUR))
 
-    assert selector_of(started, NOW).window == AskedWindow(duration=HOUR)
-    assert selector_of(to_come, NOW).window.start == NOW + 1
+    for component in (started, to_come):
+        choice = choose(Intent("shop", (component,)), component, ComponentRun("web"), [offer()], NOW)
+        assert choice is not None
+        assert selector_of(component, NOW).window == choice.order.window
+    assert selector_of(started, NOW).window == AskedWindow(None, Instant(NOW - MINUTE + HOUR))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from rear.background import end
 from rear.domain.candidate import Candidate, pool_key
 from rear.domain.selection import selects
 from rear.domain.selector import Selector
-from rear.domain.window import MINUTE, Duration, Instant
+from rear.domain.window import DAY, MINUTE, Duration, Instant
 from rear.ledger.errors import LedgerError
 from rear.ledger.offers import News, OffersStanding, OffersStream
 from rear.managers.consumer.known_pool import KnownPool, says_the_same
@@ -34,6 +34,9 @@ MOST: Final = 20_000
 
 WRITE_AGAIN: Final = MINUTE
 """An offer that is as before is written again after this time only: meanwhile memory alone knows that it was heard."""
+
+LAPSES_AFTER: Final = DAY
+"""A candidate that was not offered for so long goes too: its provider is silent, or no neighbour any more."""
 
 TOMBSTONE: Final = 3_600
 """Seconds that a message of something that is no more stays in the stream, for those who follow it."""
@@ -144,7 +147,7 @@ class PeeringCandidates:
     async def _take(self, heard: Sequence[Candidate], withdrawn: Sequence[Candidate], now: Instant) -> None:
         async with self._writing:
             to_write = self._remember(heard, now)
-            gone = [*withdrawn, *self._too_many()]
+            gone = [*withdrawn, *self._outlived(now)]
             for candidate in gone:
                 self._known.pop(candidate.pool, None)
             await self._write(to_write, gone, now)
@@ -156,22 +159,25 @@ class PeeringCandidates:
             known = self._known.pop(candidate.pool, None)  # it goes to the end: the first are the oldest
             before = None if known is None else self._read(known)
             if known is None or before is None or not self._kept(known, now) or not says_the_same(before, candidate):
-                known = KnownPool(candidate.provider_id, candidate.flavour.pool_id, 0, now, candidate, b"")
+                known = KnownPool(candidate.provider_id, candidate.flavour.pool_id, 0, now, now, candidate, b"")
                 to_write.append(candidate)
             else:
-                known.candidate = candidate
+                known.candidate, known.heard_at = candidate, now
             self._known[candidate.pool] = known
         return to_write
 
     def _kept(self, known: KnownPool, now: Instant) -> bool:
         return known.sequence > 0 and known.written_at <= now < known.written_at + self._write_again
 
-    def _too_many(self) -> list[Candidate]:
+    def _outlived(self, now: Instant) -> list[Candidate]:
+        """Those heard of longest ago: the ones that are too many, and those that nobody has offered for too long."""
         excess = len(self._known) - self._most
-        if excess <= 0:
-            return []
-        oldest = [known for known, _ in zip(list(self._known.values()), range(excess), strict=False)]
-        return [candidate for known in oldest if (candidate := self._read(known)) is not None]
+        outlived: list[KnownPool] = []
+        for known in self._known.values():
+            if excess <= len(outlived) and now < known.heard_at + LAPSES_AFTER:
+                break
+            outlived.append(known)
+        return [candidate for known in outlived if (candidate := self._read(known)) is not None]
 
     async def _write(self, heard: Sequence[Candidate], gone: Sequence[Candidate], now: Instant) -> None:
         standing = self._standing
@@ -237,12 +243,13 @@ class PeeringCandidates:
             standing = await self._stream.open()
             if table.standing() != standing:
                 standing = await refill(self._stream, table)
-            for row in table.rows():
-                key = pool_key(row.provider_id, row.pool_id)
-                if key not in self._known:  # what memory has is newer
-                    self._known[key] = KnownPool(
-                        row.provider_id, row.pool_id, row.sequence, Instant(0), None, row.payload
-                    )
+            kept = {
+                pool_key(row.provider_id, row.pool_id): KnownPool(
+                    row.provider_id, row.pool_id, row.sequence, Instant(0), row.heard_at, None, row.payload
+                )
+                for row in table.rows()
+            }
+            self._known = {**kept, **self._known}  # what memory has is newer
             self._standing = standing
         log.info("candidates are loaded", count=len(self._known), sequence=standing.sequence)
 

@@ -12,12 +12,16 @@ from rear.wire.offers import Withdrawn, read_news
 
 @dataclass(slots=True)
 class KnownPool:
-    """What is known of one pool. `sequence` is 0 where the stream does not have it, `written_at` when it got it."""
+    """What is known of one pool. `sequence` is 0 where the stream does not have it, `written_at` when it got it.
+
+    `heard_at` is when it was last offered.
+    """
 
     provider_id: str
     pool_id: str
     sequence: int
     written_at: Instant
+    heard_at: Instant
     candidate: Candidate | None
     payload: bytes
 
