@@ -79,6 +79,9 @@ class Market:
     most_at_once: int = 0
     _at_once: int = 0
 
+    async def settled(self) -> None:
+        """They are all there from the beginning."""
+
     def all(self) -> Sequence[Neighbour]:
         return [neighbour(number) for number in sorted({*self.offers, *self.behaviours})]
 

@@ -35,6 +35,9 @@ LEASES: Final = 3.5
 SHORTEST_GAP: Final = 0.25
 """Seconds between announcements also where newcomers ask for more."""
 
+LONGEST_WAIT: Final = 5.0
+"""Seconds after its start that a node asks nobody for flavours, so that it has heard of those that are there."""
+
 BREATH: Final = 1.0
 MOST_IN_A_BREATH: Final = 500
 """Datagrams that are read in so many seconds; the kernel throws away what comes beyond."""
@@ -113,6 +116,7 @@ class Announcing:
     def start(self, neighbours: Neighbours) -> None:
         """Listens from now on, and tells `neighbours` what it hears."""
         self._neighbours = neighbours
+        neighbours.expect(min(self._multicast.every, LONGEST_WAIT))
         loop = asyncio.get_running_loop()
         loop.add_reader(self._ear, self._read)
         self._task = loop.create_task(self._announce(), name="announcing")

@@ -56,6 +56,9 @@ class Told:
     def __init__(self, neighbours: Sequence[Neighbour]) -> None:
         self.neighbours = neighbours
 
+    async def settled(self) -> None:
+        """They are all there from the beginning."""
+
     def all(self) -> Sequence[Neighbour]:
         return self.neighbours
 

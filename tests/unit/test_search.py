@@ -27,7 +27,7 @@ from rear.ledger.connection import Connection, Endpoint
 from rear.ledger.offers import OffersStream
 from rear.managers.consumer.candidates import PeeringCandidates
 from rear.managers.consumer.discovery import DiscoveryManager
-from rear.managers.consumer.neighbours import Neighbour
+from rear.managers.consumer.neighbours import Neighbour, Neighbours
 from rear.managers.consumer.peers import Listing, Question, Unanswered
 from rear.managers.consumer.rear import ConsumerRear, Search
 from rear.projections.candidates import CandidatesTable
@@ -151,6 +151,18 @@ async def test_only_so_many_are_asked_at_the_same_time(tmp_path: Path) -> None:
 
     assert len(market.asked) == 9
     assert market.most_at_once == 3
+
+
+async def test_nobody_is_asked_before_it_is_known_who_is_there(
+    market: Market, consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Neighbours(OWN_ID, "127.0.0.1:9")
+    known.expect(0.2)
+    for name in ("all", "settled"):
+        monkeypatch.setattr(market, name, getattr(known, name))
+    asyncio.get_running_loop().call_later(0.05, lambda: known.announced("127.0.0.1:2", provider(2), 5.0))
+
+    assert names(await consumer.search()) == ["p2"]
 
 
 async def test_the_node_itself_is_no_candidate(market: Market, consumer: Consumer) -> None:

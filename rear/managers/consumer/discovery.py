@@ -45,6 +45,10 @@ class Known(Protocol):
         """Every neighbour, each endpoint once."""
         ...
 
+    async def settled(self) -> None:
+        """Returns once it can be known who is there."""
+        ...
+
 
 @value
 class Heard:
@@ -105,6 +109,7 @@ class DiscoveryManager:
         `among` are those that are asked, where not all are. Nobody's failure keeps another's answer away. When this
         returns, Peering Candidates has what was heard.
         """
+        await self._neighbours.settled()
         neighbours, now = self.neighbours() if among is None else tuple(among), self._clock.now()
         failpoints.reach("discovery.before_asking")
         with tracing.span("ask neighbours", neighbours=len(neighbours)):

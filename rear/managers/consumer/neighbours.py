@@ -6,6 +6,7 @@ by nothing.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -55,6 +56,7 @@ class Neighbours:
         self._announced: dict[tuple[str, str], float] = {}
         self._most = most
         self._clock = clock
+        self._settled_at = clock()
 
     def all(self) -> tuple[Neighbour, ...]:
         """All of them now, the configured ones first.
@@ -85,6 +87,16 @@ class Neighbours:
                 return False
         self._announced[key] = now + lease
         return new
+
+    def expect(self, seconds: float) -> None:
+        """From now on those that announce themselves are heard of, all of them within so many seconds."""
+        self._settled_at = self._clock() + seconds
+
+    async def settled(self) -> None:
+        """Waits until those that announce themselves can have been heard of: right after a start nobody has."""
+        wait = self._settled_at - self._clock()
+        if wait > 0:
+            await asyncio.sleep(wait)
 
     def prolong(self, seconds: float) -> None:
         """Nobody could be heard for so long: nobody's lease ends for that."""
