@@ -103,7 +103,7 @@ def _multicast(announce: str | None, interface: str | None, every: float | None)
         if interface is not None or every is not None:
             raise click.UsageError("options that begin with --announce- go with --announce")
         return None
-    group, port = read_address(announce, "--announce")
+    group, port = read_address(announce, "--announce", f"GROUP:PORT, such as {Multicast()}")
     if not _is(group, _GROUPS) or port == 0:
         raise click.BadParameter(
             f"{announce} is no group and port of {_GROUPS}, such as {Multicast()}", param_hint="--announce"

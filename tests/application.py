@@ -38,6 +38,7 @@ class Finds:
     def __init__(self, seller: Seller) -> None:
         self.seller = seller
         self.silent = False
+        self.code = 4
         self.searches = 0
         self.answered = asyncio.Event()
         self.answered.set()
@@ -49,7 +50,7 @@ class Finds:
         await self.answered.wait()
         if self.silent:
             return Search(
-                (), (ProviderAnswer("", "10.0.0.7:7000", 4, "no answer within 2 s", Duration(self.searches)),)
+                (), (ProviderAnswer("", "10.0.0.7:7000", self.code, "no answer within 2 s", Duration(self.searches)),)
             )
         offers = {pool.id: pool.offer for pool in self.seller.state.pools.values()}
         found = [

@@ -178,7 +178,7 @@ class Orchestrator:
         now = self._provider.writer.now()
         if not search.asked and choose(request.intent, component, run, search.candidates, now) is None:
             search = await self._rear.search(component, excluded=out, fresh=True)
-        silent = any(not answer.ok for answer in search.answers)
+        silent = any(answer.silent for answer in search.answers)
         final = not silent or self._provider.writer.now() >= since + self._search_for
         return Found(search.candidates, search.answers, final, search.asked)
 

@@ -7,11 +7,11 @@ import ipaddress
 import click
 
 
-def read_address(text: str, option: str) -> tuple[str, int]:
-    """The host and port of `HOST:PORT`. Raises BadParameter, which names the option."""
+def read_address(text: str, option: str, such_as: str = "HOST:PORT, such as 127.0.0.1:7400") -> tuple[str, int]:
+    """The host and port of `HOST:PORT`. Raises BadParameter, which names the option and says what to write."""
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65_535:
-        raise click.BadParameter("use HOST:PORT, such as 127.0.0.1:7400", param_hint=option)
+        raise click.BadParameter(f"use {such_as}", param_hint=option)
     return host, int(port)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from rear.command.amounts import show_demand
 from rear.command.intent_words import component_state_of, counter_offers, said_by
 from rear.command.times import show_moment
+from rear.domain.window import SECOND
 from rear.wire.values import read_partition, read_window
 
 if TYPE_CHECKING:
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
 
 ON_THE_WAY: Final = ("RESERVING", "HELD", "AGREED", "PEERED", "READY")
 """What a component comes through with a provider, one after the other."""
+
+COMPLETE: Final = ("HELD", "AGREED", "PEERED")
+"""Where only the window's start may be missing, here; with a provider it is the last of them."""
+
+SOON: Final = 5 * SECOND
+"""Nobody needs to be told of a shorter wait."""
 
 GIVEN_BACK: Final = ("ENDING", "ENDED")
 
@@ -25,20 +33,31 @@ Step = tuple[tuple[object, ...], str]
 class Steps:
     """Tells what is new of one service request."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
+        """`clock` gives nanoseconds since 1970, and decides whether a window is still to come."""
+        self._clock = clock
         self._told: set[tuple[object, ...]] = set()
 
     def new(self, request: service_request_pb2.ServiceRequest) -> list[str]:
         """A line for each step that was not told yet. What is given back comes last, after why."""
         width = max((len(component.name) for component in request.components), default=0)
         lines = []
-        for steps in (_steps, _endings):
+        for steps in (_steps, self._waiting, _endings):
             for component in request.components:
                 for key, text in steps(component, request.intent):
                     if (component.name, *key) not in self._told:
                         self._told.add((component.name, *key))
                         lines.append(f"  {component.name.ljust(width)}  {text}")
         return lines
+
+    def _waiting(self, component: service_request_pb2.ComponentStatus, _: intent_pb2.Intent) -> Iterator[Step]:
+        placement = component.WhichOneof("placement")
+        if placement is None or not component.HasField("window"):
+            return
+        begins = read_window(component.window).start
+        complete = COMPLETE[-1:] if placement == "remote" else COMPLETE
+        if component_state_of(component) in complete and begins > self._clock() + SOON:
+            yield ("waits",), f"waits for its window, which begins at {show_moment(begins)}"
 
 
 def _steps(component: service_request_pb2.ComponentStatus, intent: intent_pb2.Intent) -> Iterator[Step]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rear.command.counter_offers import offers
+from rear.domain.answers import REFUSALS
 from rear.domain.demand import Demand
 from rear.domain.window import MILLISECOND, AskedWindow
 from rear.wire.values import read_duration
@@ -39,7 +40,8 @@ def said_by(answer: service_request_pb2.ProviderAnswer) -> str:
     who = f"{answer.provider_id} at {answer.endpoint}" if answer.provider_id else answer.endpoint
     took = f"{round(read_duration(answer.elapsed) / MILLISECOND)} ms"
     if answer.status.code:
-        return f"{who}: no answer after {took} ({answer.status.message or 'it did not say why'})"
+        how = "refused" if answer.status.code in REFUSALS else "no answer"
+        return f"{who}: {how} after {took} ({answer.status.message or 'it did not say why'})"
     flavours = "1 flavour" if answer.flavours == 1 else f"{answer.flavours or 'no'} flavours"
     return f"{who}: {flavours} that will do, after {took}"
 

@@ -13,6 +13,12 @@ from rear.domain.window import Duration
 OK: Final = 0
 """`google.rpc.Code` of an answer."""
 
+SILENCE: Final = frozenset({1, 2, 4, 13, 14})
+"""Codes of what was no answer: CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE."""
+
+REFUSALS: Final = frozenset({3, 7, 9, 12})
+"""Codes of a plain no: INVALID_ARGUMENT, PERMISSION_DENIED, FAILED_PRECONDITION, UNIMPLEMENTED."""
+
 
 @value
 class ProviderAnswer:
@@ -33,6 +39,16 @@ class ProviderAnswer:
     def ok(self) -> bool:
         """Whether it answered."""
         return self.code == OK
+
+    @property
+    def silent(self) -> bool:
+        """Whether it may have more to say when it is asked again."""
+        return self.code in SILENCE
+
+    @property
+    def refused(self) -> bool:
+        """Whether it answered that it will not say."""
+        return self.code in REFUSALS
 
 
 @value

@@ -8,11 +8,12 @@ or to search.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import Final, Protocol
 
 from rear.domain.allocation import Allocation, AllocationState
 from rear.domain.answers import HeardRefusal, ProviderAnswer
-from rear.domain.intent import Component
+from rear.domain.intent import Component, Constraints
 from rear.domain.lifecycle import ContractState
 from rear.domain.moves import AllReady, Buy, Cancel, Complete, End, Fail, Look, MarkReady, Move, Refuse, Search, Wait
 from rear.domain.purchase import Purchase
@@ -205,18 +206,33 @@ def nothing_fits(
     component: Component, answers: Sequence[ProviderAnswer], refusals: Sequence[HeardRefusal]
 ) -> tuple[str, str]:
     """The reason and the message of a request that fails because nobody has what a component needs."""
-    silent = [f"{answer.endpoint} ({answer.message})" for answer in answers if not answer.ok]
-    told = [f"nobody has what component {component.name} needs"]
+    refused = [answer for answer in answers if answer.refused]
+    silent = [answer for answer in answers if not answer.ok and not answer.refused]
+    told = [f"nobody has what component {component.name} needs{_constrained(component.constraints)}"]
     if not answers:
-        told.append("there is no provider to ask")
+        told.append("this node has no neighbour to ask")
     else:
         told.append(f"{len(answers)} provider{'s were' if len(answers) > 1 else ' was'} asked")
     if silent:
-        told.append(f"no answer of {', '.join(silent[:MOST_NAMED])}{' and others' if len(silent) > MOST_NAMED else ''}")
+        told.append(f"no answer of {_named(silent)}")
+    if refused:
+        told.append(f"refused by {_named(refused)}")
     if refusals:
         last = refusals[-1]
         told.append(f"{len(refusals)} refused, the last of them {last.provider_id}: {last.message}")
     return NOTHING_FITS, "; ".join(told)
+
+
+def _constrained(constraints: Constraints) -> str:
+    """What might be loosened, where an offer was good enough but for that."""
+    held = [field.name for field in fields(constraints) if getattr(constraints, field.name)]
+    return f" under its constraints ({', '.join(held)})" if held else ""
+
+
+def _named(answers: Sequence[ProviderAnswer]) -> str:
+    """A few of those that have nothing to offer, and why."""
+    named = ", ".join(f"{answer.endpoint} ({answer.message})" for answer in answers[:MOST_NAMED])
+    return f"{named} and others" if len(answers) > MOST_NAMED else named
 
 
 def contract_of(virtual_node: str) -> str:

@@ -20,9 +20,6 @@ PATIENT: Final = SECOND
 LONGEST: Final = HOUR
 """No answer counts as slower than this."""
 
-NO_ANSWER: Final = frozenset({1, 2, 4, 13, 14})
-"""CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, INTERNAL and UNAVAILABLE, as numbers of `google.rpc.Code`."""
-
 UNPROVEN: Final = 16
 """UNAUTHENTICATED: whoever answered is not the provider that was meant, and says nothing of it."""
 
@@ -117,12 +114,12 @@ def _of_answers(event: ProvidersAsked, before: object) -> list[tuple[str, Rating
     """A provider that stays silent while a component is looked for again and again was silent once."""
     runs = before.components if isinstance(before, ServiceRequest) else ()
     earlier = [answer for run in runs if run.name == event.component for answer in run.answers]
-    silent = {answer.provider_id for answer in earlier if answer.code in NO_ANSWER}
+    silent = {answer.provider_id for answer in earlier if answer.silent}
     found: list[tuple[str, Rating]] = []
     for answer in event.answers:
         if not answer.provider_id or answer.code == UNPROVEN:
             continue
-        if answer.code not in NO_ANSWER:
+        if not answer.silent:
             found.append((answer.provider_id, _answered(answer.elapsed)))
         elif answer.provider_id not in silent:
             found.append((answer.provider_id, UNANSWERED))

@@ -24,6 +24,7 @@ from tests.seller import T0, Seller, Stock, cpus, divisible, wish
 from tests.waiting import eventually
 
 PATIENCE = Duration(5 * SECOND)
+PERMISSION_DENIED = 7
 
 
 @pytest.fixture
@@ -184,6 +185,18 @@ async def test_silent_neighbours_are_asked_again_for_about_one_deadline(node: Ap
     failure = node.request(key).failure
     assert failure is not None
     assert "10.0.0.7:7000 (no answer within 2 s)" in failure.message
+
+
+async def test_a_neighbour_that_will_not_say_is_not_asked_again(node: Application, far: Seller) -> None:
+    node.finds.silent, node.finds.code = True, PERMISSION_DENIED
+    key = await node.submit(component("big", 40_000))
+
+    await eventually(lambda: node.reached(key) == "FAILED")
+
+    assert node.finds.searches == 1
+    failure = node.request(key).failure
+    assert failure is not None
+    assert "refused by 10.0.0.7:7000 (no answer" in failure.message
 
 
 @pytest.mark.parametrize("kills", [(1,), (2,), (3,), (4,), (5,), (6,), (7,), (1, 1, 1), (2, 2, 2), (3, 3, 3)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -12,11 +13,12 @@ from nodes.orchestration.deciding import Found
 from rear.domain import purchase as purchases
 from rear.domain.allocation import AllocationState
 from rear.domain.counter_offer import CounterOffer
-from rear.domain.fulfilment import NOTHING_FITS, PATIENCE, RESOURCES_LOST, UNANSWERED, WINDOW_PASSED
-from rear.domain.intent import Agreement
+from rear.domain.fulfilment import NOTHING_FITS, PATIENCE, RESOURCES_LOST, UNANSWERED, WINDOW_PASSED, nothing_fits
+from rear.domain.intent import Agreement, Constraints
 from rear.domain.lifecycle import ContractState
 from rear.domain.link import LinkVerb
 from rear.domain.moves import Search, Wait
+from rear.domain.price import Money
 from rear.domain.quantities import Quantities
 from rear.domain.request_events import CandidateChosen, ComponentPlanned, PurchaseDecided
 from rear.domain.service_request import RequestState
@@ -319,3 +321,13 @@ def test_a_search_serves_a_component_although_another_one_has_moved_on_meanwhile
     world.add(*world.deciding.take(REQUEST, heard, world.now).events)
 
     assert world.request.run("huge").attempt is not None
+
+
+def test_who_finds_nothing_says_which_constraints_might_be_loosened() -> None:
+    wanted = component("big", 40_000)
+    strict = replace(wanted, constraints=Constraints(architectures=("arm64",), max_price=Money("USD", 5)))
+
+    assert nothing_fits(wanted, (), ())[1].startswith("nobody has what component big needs;")
+    assert nothing_fits(strict, (), ())[1].startswith(
+        "nobody has what component big needs under its constraints (architectures, max_price);"
+    )

@@ -164,6 +164,11 @@ def test_where_nobody_can_announce_is_refused(arguments: list[str]) -> None:
     assert "--announce" in refused.output
 
 
+def test_a_group_that_is_none_is_told_what_one_looks_like() -> None:
+    refused = CliRunner().invoke(command, ["--announce", "nonsense"])
+    assert "use GROUP:PORT, such as 239.255.82.69:7401" in refused.output
+
+
 def test_a_service_may_be_expected_by_its_identity_or_by_its_domain() -> None:
     assert is_expected(OTHER, OTHER)
     assert is_expected(OTHER, anybody_of(DOMAIN))
