@@ -51,6 +51,10 @@ MANY_POOLS: Final = 200
 """Pools from which on registering them shows a progress bar."""
 
 
+OWNER_ONLY: Final = 0o077
+"""What a node writes is for its owner, also in a directory that others may read: intents have environments."""
+
+
 class CannotStart(click.ClickException):
     """Why the node did not start, in one line."""
 
@@ -129,6 +133,7 @@ def role(
 ) -> None:
     """Start a node that offers resource pools and sells them, until SIGTERM or Ctrl-C."""
     configure(log_format, "INFO")
+    os.umask(OWNER_ONLY)
     failpoints.switch_on(os.environ)
     if SERVICE_NAME.fullmatch(name) is None:
         raise click.BadParameter("use 1 to 40 of a-z, 0-9 and '-'", param_hint="--name")

@@ -239,6 +239,17 @@ def test_a_node_does_not_start_where_it_cannot_write(new_node: NewNode) -> None:
     assert str(node.state) in reason
 
 
+def test_nobody_else_can_read_what_a_node_writes_wherever_that_is(new_node: NewNode) -> None:
+    node = new_node(pool("p"))
+    node.state.mkdir(mode=0o755)
+    node.start()
+    node.terminate()
+
+    written = [path for path in node.state.rglob("*") if path.is_file()]
+    assert {"tables.sqlite", "fabric.key", "anchor"} <= {path.name for path in written}
+    assert [path for path in written if path.stat().st_mode & 0o077] == []
+
+
 def test_a_node_does_not_start_below_a_file(new_node: NewNode) -> None:
     node = new_node(pool("p"))
     node.state = node.folder / "inventory.yaml" / "state"
