@@ -215,6 +215,14 @@ class Writer:
             return self.position
         return (await self.submit(_nothing)).position
 
+    async def sure(self) -> None:
+        """Returns where this was seen to be the ledger's writer a moment ago; looks where that is longer ago.
+
+        For what others are asked to do. Raises TryAgain as `look` does.
+        """
+        if self._stopped is not None or self._landing.stale:
+            await self.settled()
+
     async def look(self) -> None:
         """Sees whether this is still the ledger's writer, whatever was seen before; steps down where it is not.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
@@ -22,6 +24,7 @@ from rear.domain.purchase import UNTRUE
 from rear.domain.refusals import ContractNotFound, PermissionDenied, TryAgain
 from rear.domain.window import HOUR, MINUTE, AskedWindow, Duration, after
 from rear.ledger.commit import Committed
+from rear.ledger.landing import STALE_AFTER
 from rear.managers.consumer.contracts import AT_ONCE
 from rear.managers.consumer.peers import Unanswered
 from tests.buyer import Buyer, SellerInMemory, agree, copy_at, order
@@ -148,6 +151,30 @@ async def test_a_seller_that_does_not_answer_is_asked_a_few_things_at_once(
 
     sellers.gate.set()
     await durably(buyer, lambda: all(agree(buyer, seller, key) for key in keys))
+
+
+async def test_one_that_is_no_longer_the_writer_sends_nothing(
+    buyer: Buyer, seller: Seller, sellers: SellerInMemory, tmp_path: Path
+) -> None:
+    sellers.loss = 1.0
+    key = await buyer.order("r1", order())
+    await eventually(lambda: len(sellers.asked) > 1)
+    mute = SellerInMemory(seller)
+    mute.gate.clear()
+    assert isinstance(buyer.stream, FaultyStream)
+
+    (tmp_path / "other").mkdir()
+    shutil.copy(tmp_path / "buyer" / "anchor", tmp_path / "other" / "anchor")
+    other = await Buyer(buyer.stream, tmp_path / "other", mute).open()  # nobody tells the first one
+    await asyncio.sleep(STALE_AFTER)
+    sent = len(sellers.asked)
+    await eventually(lambda: buyer.writer.ended.is_set())
+
+    assert len(sellers.asked) == sent
+    await eventually(lambda: ("reserve", "r1") in mute.asked)
+    mute.gate.set()
+    await eventually(lambda: agree(other, seller, key))
+    await other.close()
 
 
 async def test_a_cancel_of_a_reservation_of_unknown_outcome_learns_it_first(

@@ -148,7 +148,11 @@ class ConsumerContractManager:
             return await self._go_on(contract_id)
 
     async def _go_on(self, contract_id: str) -> float | None:
-        """One attempt at what is asked of the seller, and what was heard of the contract meanwhile."""
+        """One attempt at what is asked of the seller, and what was heard of the contract meanwhile.
+
+        Only the ledger's writer asks: another may have learnt of a refusal, and would not know what became of this.
+        """
+        await self._writer.sure()
         purchase = self.open.get(contract_id)
         if purchase is None:
             return 0.0
