@@ -25,6 +25,7 @@ from rear.domain.service_request import RequestState, ServiceRequest, service_re
 from rear.rpc.answering import Context, Gate, answered, streamed
 from rear.rpc.changing import LONGEST_REASON, check_request_id, fingerprint, text_from
 from rear.rpc.identity import Callers
+from rear.rpc.open_watches import OpenWatches
 from rear.rpc.operations_service import OperationPage
 from rear.rpc.paging import after_from, filters_of, page_size_from, page_token
 from rear.rpc.policy import ADMINISTRATORS
@@ -50,6 +51,7 @@ class IntentServicer(intent_service_pb2_grpc.IntentServiceServicer):
         self._intents = IntentReader(handler.skew)
         self._node_id = node_id
         self._callers = callers
+        self._open = OpenWatches()
 
     @answered
     async def SubmitIntent(self, request: pb.SubmitIntentRequest, context: Context) -> operations_pb2.Operation:
@@ -87,13 +89,14 @@ class IntentServicer(intent_service_pb2_grpc.IntentServiceServicer):
             self.gate.check()
             return self._owner(context)
 
-        async for answer in self._handler.watch(request.service_request_id, owner):
-            shown = self._handler.shown(answer.request)
-            if shown != told:
-                yield pb.WatchServiceRequestResponse(
-                    subscription_id=subscription_id, position=answer.position, service_request=shown
-                )
-                told = shown
+        with self._open.counted(self._callers.identity_of(context)):
+            async for answer in self._handler.watch(request.service_request_id, owner):
+                shown = self._handler.shown(answer.request)
+                if shown != told:
+                    yield pb.WatchServiceRequestResponse(
+                        subscription_id=subscription_id, position=answer.position, service_request=shown
+                    )
+                    told = shown
 
     @answered
     async def ListServiceRequests(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
 from uuid import uuid4
 
-from rear.domain.refusals import InvalidField, PermissionDenied, TooManyWatches
+from rear.domain.refusals import InvalidField, PermissionDenied
 from rear.ledger.position import Position, parse_position
 from rear.managers.provider.contract_watches import Watched
 from rear.managers.provider.contract_watching import ContractWatching, Kind, Told
 from rear.managers.provider.provider import Provider
 from rear.rpc.answering import Gate
 from rear.rpc.identity import Callers
+from rear.rpc.open_watches import OpenWatches
 from rear.rpc.policy import ADMINISTRATORS, Permission
 from rear.v1 import contract_pb2, watch_pb2
 from rear.v1 import contract_service_pb2 as pb
@@ -23,9 +23,6 @@ from rear.wire.contracts import contract_to_proto
 from rear.wire.values import write_instant
 
 MOST_NAMED: Final = 1_000
-MOST_WATCHES: Final = 200
-"""Of one caller at a time."""
-
 LARGEST_RESPONSE: Final = 1024 * 1024
 """Bytes of contracts in one message of the stream: clients take 4 MiB by default."""
 
@@ -47,32 +44,16 @@ class ContractWatch:
         self._provider = provider
         self._callers = callers
         self._gate = gate
-        self._open = Counter[str]()
+        self._open = OpenWatches()
 
     async def answer(
         self, request: pb.WatchContractsRequest, caller: str
     ) -> AsyncGenerator[pb.WatchContractsResponse, None]:
         """What the caller is told. Raises Refusal and LedgerError."""
-        with self._counted(caller):
+        with self._open.counted(caller):
             async with aclosing(self._answer(request, caller)) as responses:
                 async for response in responses:
                     yield response
-
-    @contextmanager
-    def _counted(self, caller: str) -> Iterator[None]:
-        """Each contract that changes is looked at for each watch, so nobody may have any number of them."""
-        if self._open[caller] >= MOST_WATCHES:
-            raise TooManyWatches(
-                f"{caller} has {MOST_WATCHES} watches open, the most that one caller may have: end one of them",
-                {"caller": caller},
-            )
-        self._open[caller] += 1
-        try:
-            yield
-        finally:
-            self._open[caller] -= 1
-            if not self._open[caller]:
-                del self._open[caller]
 
     async def _answer(
         self, request: pb.WatchContractsRequest, caller: str

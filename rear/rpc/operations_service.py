@@ -12,11 +12,12 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf import message_factory
 from google.protobuf.empty_pb2 import Empty
 
-from rear.domain.refusals import InvalidField
+from rear.domain.refusals import InvalidField, TooManyWatches
 from rear.domain.value import value
 from rear.domain.window import SECOND
-from rear.rpc.answering import MARGIN, Context, Gate, answered
+from rear.rpc.answering import MARGIN, Context, Gate, answered, refuse
 from rear.rpc.identity import Callers
+from rear.rpc.open_watches import OpenWatches
 from rear.rpc.paging import after_from, filters_of, page_size_from, page_token
 from rear.rpc.policy import ADMINISTRATORS
 from rear.wire.values import read_duration
@@ -71,6 +72,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
         self.gate = gate
         self._operations = operations
         self._callers = callers
+        self._open = OpenWatches()
 
     @answered
     async def GetOperation(
@@ -101,8 +103,17 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
         self, request: operations_pb2.WaitOperationRequest, context: Context
     ) -> operations_pb2.Operation:
         """The operation once it is done, or as it is when the time is up."""
-        clock = asyncio.get_running_loop().time
         operation = await self._look(request, context)
+        try:
+            with self._open.counted(self._callers.identity_of(context)):
+                return await self._done(request, context, operation)
+        except TooManyWatches as refusal:
+            await refuse(context, refusal)
+
+    async def _done(
+        self, request: operations_pb2.WaitOperationRequest, context: Context, operation: operations_pb2.Operation
+    ) -> operations_pb2.Operation:
+        clock = asyncio.get_running_loop().time
         ends = clock() + _patience(request, context)
         while not operation.done and clock() < ends:
             changed = self._operations.changed(request.name)

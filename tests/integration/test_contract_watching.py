@@ -21,7 +21,7 @@ from rear.ledger.position import Position
 from rear.managers.provider import contract_watches, contract_watching
 from rear.managers.provider.contract_watches import ContractWatches, Watched
 from rear.managers.provider.contract_watching import ContractWatching, Kind, Told
-from rear.rpc import contract_watch
+from rear.rpc import open_watches
 from rear.rpc.contract_watch import ContractWatch
 from rear.rpc.identity import Anonymous
 from rear.v1.contract_service_pb2 import WatchContractsRequest
@@ -348,7 +348,7 @@ class Open:
 
 
 async def test_a_caller_has_so_many_watches_and_no_more(seller: Seller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contract_watch, "MOST_WATCHES", 2)
+    monkeypatch.setattr(open_watches, "MOST_WATCHES", 2)
     watch = ContractWatch(watching(seller), seller.provider, Anonymous("campus.example"), Open())
     one, two, three, another = (
         watch.answer(WatchContractsRequest(), caller) for caller in (BUYER, BUYER, BUYER, OTHER)

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import grpc
 import pytest
-from google.longrunning import operations_pb2
+from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.protobuf.json_format import MessageToDict
 from google.rpc import code_pb2
 
 from rear.domain.service_request import service_request_id
 from rear.rpc.client import anonymous_caller
 from rear.rpc.intents_client import IntentsClient
-from rear.rpc.refused import Refused
+from rear.rpc.open_watches import MOST_WATCHES
+from rear.rpc.refused import Refused, failure_of
 from rear.v1 import audit_service_pb2
 from rear.v1 import intent_service_pb2 as pb
+from rear.v1.intent_service_pb2_grpc import IntentServiceStub
 from rear.v1.service_request_pb2 import ServiceRequest, ServiceRequestState
 from tests.system.fixtures import NewNode
 from tests.system.node_process import NodeProcess, pool
+
+if TYPE_CHECKING:
+    from rear.v1.intent_service_pb2_grpc import IntentServiceAsyncStub
 
 LATER = """\
 name: later
@@ -199,6 +206,56 @@ async def test_a_wait_ends_with_the_operation_or_with_its_time(node: NodeProcess
         began = clock()
         assert (await waiting).done
         assert clock() - began < 5, "nobody woke it: its deadline did"
+
+
+async def one_wait(stub: operations_pb2_grpc.OperationsStub, request: operations_pb2.WaitOperationRequest) -> str:
+    """The reason for which it is refused; empty where it is answered."""
+    try:
+        await stub.WaitOperation(request)
+    except grpc.aio.AioRpcError as error:
+        return failure_of(error).reason
+    return ""
+
+
+async def began(stub: IntentServiceAsyncStub, request: pb.WatchServiceRequestRequest) -> bool:
+    """Whether a watch is answered."""
+    watch = stub.WatchServiceRequest(request)
+    try:
+        return await watch.read() is not grpc.aio.EOF
+    except grpc.aio.AioRpcError:
+        return False
+    finally:
+        watch.cancel()
+
+
+async def test_a_caller_has_so_many_watches_and_waits_and_no_more(node: NodeProcess) -> None:
+    async with IntentsClient(node.endpoint) as client:
+        name = (await client.submit_intent(submission())).name
+    request = pb.WatchServiceRequestRequest(service_request_id=name.removeprefix("operations/"))
+    async with grpc.aio.insecure_channel(node.endpoint) as channel:
+        intents: IntentServiceAsyncStub = IntentServiceStub(channel)
+        operations = operations_pb2_grpc.OperationsStub(channel)
+        watches = [intents.WatchServiceRequest(request) for _ in range(MOST_WATCHES)]
+        await asyncio.gather(*(watch.read() for watch in watches))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await intents.WatchServiceRequest(request).read()
+        assert failure_of(refused.value).reason == "TOO_MANY_WATCHES"
+        for watch in watches:
+            watch.cancel()
+
+        wait = operations_pb2.WaitOperationRequest(name=name)
+        waits = [asyncio.create_task(one_wait(operations, wait)) for _ in range(MOST_WATCHES + 1)]
+        done, _ = await asyncio.wait(waits, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+        assert [task.result() for task in done] == ["TOO_MANY_WATCHES"]
+        for task in waits:
+            task.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+        wait.timeout.FromMilliseconds(1)
+        deadline = time.monotonic() + 20
+        while await one_wait(operations, wait) or not await began(intents, request):
+            assert time.monotonic() < deadline, "the node does not notice that the others have ended"
+            await asyncio.sleep(0.01)
 
 
 async def test_a_watch_begins_with_what_is_and_ends_with_the_end(node: NodeProcess) -> None:
