@@ -200,17 +200,17 @@ def observe(
         return ()
     wrong = "" if purchase.undone is not None else _wrong(purchase, contract)
     if wrong:
-        return disbelieve(purchase, wrong, cause, elapsed)
+        return give_up(purchase, UNTRUE, wrong, cause, elapsed)
     return (LinkObserved(purchase.id, purchase.version + 1, cause, contract, elapsed),)
 
 
-def disbelieve(
-    purchase: Purchase, message: str, cause: Cause, elapsed: Duration | None = None
+def give_up(
+    purchase: Purchase, reason: str, message: str, cause: Cause, elapsed: Duration | None = None
 ) -> tuple[LinkUndone, LinkRequested]:
-    """Gives up what the seller says something untrue of, and has its contract cancelled, should there be one."""
-    untrue = LinkUndone(purchase.id, purchase.version + 1, cause, UNTRUE, message, None, elapsed)
+    """Gives up a purchase whose seller may have a contract all the same, which is cancelled, should there be one."""
+    undone = LinkUndone(purchase.id, purchase.version + 1, cause, reason, message, None, elapsed)
     request_id, version = give_up_id(purchase.id), purchase.version + 2
-    return untrue, LinkRequested(purchase.id, version, cause, LinkVerb.CANCEL, request_id, reason=message)
+    return undone, LinkRequested(purchase.id, version, cause, LinkVerb.CANCEL, request_id, reason=message)
 
 
 def give_up_id(purchase_id: str) -> str:

@@ -63,13 +63,18 @@ def undone(
     return () if event is None else (event, *_released(allocation, message, cause))
 
 
-def disbelieved(
-    purchase: Purchase, allocation: Allocation | None, message: str, cause: Cause, elapsed: Duration | None = None
+def given_up(
+    purchase: Purchase,
+    allocation: Allocation | None,
+    reason: str,
+    message: str,
+    cause: Cause,
+    elapsed: Duration | None = None,
 ) -> Sequence[AnyEvent]:
-    """All that follows where a seller's answer to a reservation is not true; nothing where that was given up before."""
+    """All that follows where a seller may have a contract that is not wanted; nothing where it was given up before."""
     if purchase.undone is not None or not purchase.open:
         return ()
-    return (*purchases.disbelieve(purchase, message, cause, elapsed), *_released(allocation, message, cause))
+    return (*purchases.give_up(purchase, reason, message, cause, elapsed), *_released(allocation, message, cause))
 
 
 def _released(allocation: Allocation | None, reason: str, cause: Cause) -> Sequence[AnyEvent]:

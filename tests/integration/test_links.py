@@ -21,7 +21,14 @@ from rear.domain.lifecycle import ContractState
 from rear.domain.link import ContractCopy
 from rear.domain.link_events import LinkObserved, LinkRequested
 from rear.domain.purchase import UNTRUE
-from rear.domain.refusals import ContractNotFound, PermissionDenied, TryAgain
+from rear.domain.refusals import (
+    ContractNotFound,
+    PermissionDenied,
+    Refusal,
+    RequestIdReused,
+    TryAgain,
+    WrongProvider,
+)
 from rear.domain.window import HOUR, MINUTE, AskedWindow, Duration, after
 from rear.ledger.commit import Committed
 from rear.ledger.landing import STALE_AFTER
@@ -151,6 +158,43 @@ async def test_a_seller_that_does_not_answer_is_asked_a_few_things_at_once(
 
     sellers.gate.set()
     await durably(buyer, lambda: all(agree(buyer, seller, key) for key in keys))
+
+
+@pytest.mark.parametrize("refusal", [PermissionDenied, WrongProvider, RequestIdReused])
+async def test_a_refusal_that_says_nothing_of_an_earlier_attempt_leaves_no_contract_behind(
+    buyer: Buyer, seller: Seller, sellers: SellerInMemory, refusal: type[Refusal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truly, attempts = sellers.reserve, 0
+
+    async def reserve(wanted: Any, request_id: str) -> ContractCopy:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            await truly(wanted, request_id)
+            raise Unanswered(14, "the answer got lost")
+        raise refusal("whatever it is")
+
+    monkeypatch.setattr(sellers, "reserve", reserve)
+    key = await buyer.order("r1", order(confirm=True))
+
+    await durably(buyer, lambda: not buyer.bought(key).open)
+    undone, sold = buyer.bought(key).undone, copy_at(seller, key)
+    assert undone is not None
+    assert undone.reason == refusal.reason
+    assert sold is not None
+    assert sold.state is ContractState.CANCELLED
+    assert agree(buyer, seller, key)
+
+
+async def test_a_refusal_at_the_first_attempt_is_not_cancelled(buyer: Buyer, sellers: SellerInMemory) -> None:
+    async def refuse(_: str) -> None:
+        raise PermissionDenied("not you")
+
+    sellers.before = refuse
+    key = await buyer.order("r1", order())
+    await durably(buyer, lambda: not buyer.bought(key).open)
+
+    assert sellers.asked == [("reserve", "r1")]
 
 
 async def test_one_that_is_no_longer_the_writer_sends_nothing(

@@ -240,7 +240,7 @@ class TestUndone:
         assert purchase.cancelling
 
     def test_why_it_was_given_up_first_stays(self) -> None:
-        given_up = after_all(asked(), *purchases.disbelieve(asked(), "another contract", CAUSE))
+        given_up = after_all(asked(), *purchases.give_up(asked(), UNTRUE, "another contract", CAUSE))
 
         gone = after_all(given_up, purchases.undo(given_up, "CONTRACT_NOT_FOUND", "", CAUSE))
 

@@ -22,7 +22,19 @@ from rear.domain.event import Cause
 from rear.domain.events import AnyEvent
 from rear.domain.link import ContractCopy, LinkVerb
 from rear.domain.purchase import UNTRUE, PendingLink, Purchase
-from rear.domain.refusals import CapacityExceeded, ContractNotFound, Refusal, RefusedElsewhere, TryAgain
+from rear.domain.refusals import (
+    CapacityExceeded,
+    ContractNotFound,
+    FlavourChanged,
+    FlavourNotFound,
+    InvalidField,
+    NotServed,
+    PriceAboveMaximum,
+    Refusal,
+    RefusedElsewhere,
+    RequestIdReused,
+    TryAgain,
+)
 from rear.domain.virtual_node import virtual_node_id
 from rear.domain.window import SECOND, Duration, Instant
 from rear.ledger.commit import Committed, Decision
@@ -41,6 +53,19 @@ AT_ONCE: Final = 32
 
 IN_SLICE: Final = 64
 """Purchases that are read in one go at a start: a few milliseconds."""
+
+
+NOTHING_THERE: Final = (
+    CapacityExceeded,
+    FlavourChanged,
+    FlavourNotFound,
+    InvalidField,
+    NotServed,
+    PriceAboveMaximum,
+)
+"""Refusals of a reservation by a seller that has looked whether it has its contract. Others say nothing of that: a
+request that was sent before and not answered may have led to one.
+"""
 
 
 class PurchaseArchive(Protocol):
@@ -65,6 +90,8 @@ class ConsumerContractManager:
         self._asking: defaultdict[str, asyncio.Semaphore] = defaultdict(partial(asyncio.Semaphore, AT_ONCE))
         self._heard: dict[str, ContractCopy | None] = {}
         """By the contracts that something is asked about: what was heard of them meanwhile, and is not on record."""
+        self._in_doubt: set[str] = set()
+        """Reservations that were sent, or may have been, and not answered."""
         self.on_change: Callable[[Purchase], None] = lambda _: None
         """Told of each purchase that is open when this starts, and of each that changes."""
 
@@ -81,6 +108,7 @@ class ConsumerContractManager:
             if number % IN_SLICE == IN_SLICE - 1:
                 await asyncio.sleep(0)
         for purchase in [*purchases.values()]:
+            self._in_doubt.add(purchase.id)
             self._note(purchase)
 
     async def stop(self) -> None:
@@ -135,6 +163,8 @@ class ConsumerContractManager:
         else:
             self.open.pop(purchase.id, None)
             self._pauses.over(purchase.id)
+        if not purchase.open or purchase.copy is not None:
+            self._in_doubt.discard(purchase.id)
         self.on_change(purchase)
         if purchase.pending is not None:
             self._links.wake(purchase.id)
@@ -213,11 +243,16 @@ class ConsumerContractManager:
         try:
             contract = await self._answer(self._sellers.reserve(purchase.order, purchase.request_id))
         except Unanswered as silence:
+            self._in_doubt.add(purchase.id)
             if silence.reason != UNTRUE:
                 raise
-            return await self._disbelieve(purchase.id, silence.message, self._since(began))
+            return await self._give_up(purchase.id, UNTRUE, silence.message, self._since(began))
         except Refusal as refusal:
             failpoints.reach("links.answered")
+            if isinstance(refusal, RequestIdReused) or (
+                purchase.id in self._in_doubt and not isinstance(refusal, NOTHING_THERE)
+            ):
+                return await self._give_up(purchase.id, _reason(refusal), refusal.message, self._since(began))
             return await self._undo(purchase.id, refusal, self._since(began))
         return await self.see(contract, self._since(began))
 
@@ -237,10 +272,10 @@ class ConsumerContractManager:
         failpoints.reach("links.answered")
         return contract
 
-    async def _disbelieve(self, contract_id: str, message: str, elapsed: Duration) -> bool:
+    async def _give_up(self, contract_id: str, reason: str, message: str, elapsed: Duration) -> bool:
         def decide(purchase: Purchase, now: Instant) -> Sequence[AnyEvent]:
             allocation = self._virtual_node(purchase)
-            return virtual_node.disbelieved(purchase, allocation, message, Cause(now, now), elapsed)
+            return virtual_node.given_up(purchase, allocation, reason, message, Cause(now, now), elapsed)
 
         return await self._record(contract_id, decide)
 
