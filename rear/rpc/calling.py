@@ -80,6 +80,10 @@ class Caller:
         """The endpoint that is asked next."""
         return self._route.endpoint
 
+    def add_endpoint(self, endpoint: str) -> None:
+        """The service was heard at `endpoint`, too: it is asked there where it gives no answer."""
+        self._route.add(endpoint)
+
     @property
     def proved(self) -> str:
         """Who the service that is asked next has proved to be; empty where nobody was expected, or not asked yet."""

@@ -46,6 +46,8 @@ class RpcPeers:
         self._anybody = anybody_of(domain)
         self._clients: dict[tuple[str, str], Client] = {}
         """The one that was asked last comes last."""
+        self._heard: dict[str, str] = {}
+        """Where each provider answered last. It may have moved since a contract was made with it."""
         self._closing: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -65,7 +67,9 @@ class RpcPeers:
             client = self.client(endpoint, provider_id)
             async with asyncio.timeout(deadline):
                 response = await client.list_flavours(request)
-        return _listing(response, endpoint, provider_id or client.proved, question, asked_at)
+        listing = _listing(response, endpoint, provider_id or client.proved, question, asked_at)
+        self._hear(client.endpoint, provider_id or client.proved or _who(listing))
+        return listing
 
     async def request_resources(
         self, endpoint: str, provider_id: str, asked: ResourceRequest, *, deadline: float
@@ -81,7 +85,7 @@ class RpcPeers:
         if contract.provider_id != provider_id:
             code: int = grpc.StatusCode.UNAUTHENTICATED.value[0]
             raise Unanswered(code, f"{endpoint} should be {provider_id}, and is {contract.provider_id}", WRONG_SERVICE)
-        return HeardOffer(offer, contract, endpoint, Duration(round((clock() - began) * SECOND)))
+        return HeardOffer(offer, contract, client.endpoint, Duration(round((clock() - began) * SECOND)))
 
     def client(self, endpoint: str, provider_id: str) -> Client:
         """The client for a service, which may be shared by many. Raises TlsError."""
@@ -97,7 +101,16 @@ class RpcPeers:
                 provider_id=None if self._tls is None else provider_id or self._anybody,
             )
         self._clients[key] = client
+        if provider_id in self._heard:
+            client.add_endpoint(self._heard[provider_id])
         return client
+
+    def _hear(self, endpoint: str, provider_id: str) -> None:
+        self._heard.pop(provider_id, None)
+        if provider_id:
+            self._heard[provider_id] = endpoint
+        if len(self._heard) > MOST_CLIENTS:
+            del self._heard[next(iter(self._heard))]
 
     def _let_go(self) -> None:
         """Closes the client that has been idle for the longest time."""
@@ -142,6 +155,10 @@ def _listing(
         response.truncated or len(response.flavours) > question.limit,
         complaints[0] if complaints else "",
     )
+
+
+def _who(listing: Listing) -> str:
+    return next((candidate.provider_id for candidate in listing.candidates), "")
 
 
 def _check_who(flavours: Sequence[flavour_pb2.ListedFlavour], endpoint: str, provider_id: str) -> None:

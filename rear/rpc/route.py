@@ -10,6 +10,9 @@ from rear.rpc.refused import CallFailed, Unreachable
 STAY: Final = frozenset({"OUTCOME_PENDING", "CLEARING_OVERDUE", "FABRIC_NOT_READY"})
 """Reasons of a service that has the request in its hands."""
 
+MOST_NAMED: Final = 8
+"""Endpoints of one service that are asked in turn; of those that are added beyond that, the newest."""
+
 LONGEST_HOST: Final = 255
 
 _is_endpoint = re.compile(
@@ -34,6 +37,11 @@ class Route:
     def named(self, endpoint: str) -> bool:
         """Whether it is one of those that were named."""
         return endpoint in self._named
+
+    def add(self, endpoint: str) -> None:
+        """The service has another endpoint, too: it is asked where the others give no answer."""
+        if endpoint not in self._named:
+            self._named = (*self._named[: MOST_NAMED - 1], endpoint)
 
     def answered(self) -> None:
         """The endpoint is the right one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -14,9 +15,11 @@ import pytest
 
 from rear.domain.lifecycle import ContractState
 from rear.domain.link import ContractCopy, Order
-from rear.domain.window import HOUR, SECOND, AskedWindow, Duration
+from rear.domain.selector import FlavourOrder, Selector
+from rear.domain.window import HOUR, SECOND, AskedWindow, Duration, Instant
 from rear.ledger.connection import Connection
 from rear.ledger.embedded import EmbeddedServer
+from rear.managers.consumer.peers import Question, Unanswered
 from rear.rpc.client import Client, anonymous_caller
 from rear.rpc.peers import RpcPeers
 from rear.rpc.sellers import RpcSellers
@@ -175,3 +178,35 @@ async def test_a_buyer_that_is_killed_goes_on_and_hears_what_it_missed(buyer: Bu
     await agree(buyer, node, bought, cancelled, revoked, ended, unknown)
     kept, rebuilt = await buyer.digests()
     assert kept == rebuilt
+
+
+async def test_a_seller_that_comes_back_at_another_port_is_asked_where_it_was_heard(
+    peers: RpcPeers, node: NodeProcess
+) -> None:
+    sellers, order, question = (
+        RpcSellers(peers, deadline=2.0),
+        wanted(node),
+        Question(Selector(), FlavourOrder.PRICE, 1),
+    )
+    copy = await sellers.reserve(order, "r1")
+    node.kill()
+    node.port = fixed_port()
+    node.start()
+    with pytest.raises(Unanswered):
+        await sellers.get_contract(order, copy.id)
+
+    await peers.list_flavours(node.endpoint, "", question, Instant(time.time_ns()), deadline=5.0)
+
+    await eventually_cancelled(sellers, order, copy.id)
+
+
+async def eventually_cancelled(sellers: RpcSellers, order: Order, contract_id: str) -> None:
+    """A call that finds nobody at the old place goes on at the new one, or the next call does."""
+    for _ in range(5):
+        try:
+            ended = await sellers.cancel(order, contract_id, "c1", "moved")
+        except Unanswered:
+            continue
+        assert ended.state is ContractState.CANCELLED
+        return
+    raise AssertionError("nobody was asked at the new port")

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from rear.rpc.refused import Refused, Unreachable
-from rear.rpc.route import Route, read_endpoints
+from rear.rpc.route import MOST_NAMED, Route, read_endpoints
 
 
 def failure(reason: str = "", endpoint: str = "") -> Unreachable:
@@ -83,3 +83,23 @@ def test_nobody_is_sent_to_where_nothing_can_be(nowhere: str) -> None:
 
     assert not route.move("a:1", failure("NOT_WRITER", nowhere))
     assert route.endpoint == "b:1"
+
+
+def test_an_endpoint_that_was_added_is_asked_in_its_turn() -> None:
+    route = Route(("a",))
+    route.add("b")
+    route.add("b")
+    assert route.endpoint == "a"
+    asked = []
+    for _ in range(3):
+        route.move(route.endpoint, failure())
+        asked.append(route.endpoint)
+    assert asked == ["b", "a", "b"]
+
+
+def test_of_many_that_are_added_the_newest_is_asked() -> None:
+    route = Route(("a",))
+    for number in range(2 * MOST_NAMED):
+        route.add(f"b{number}")
+    assert route.named("a")
+    assert [route.named(f"b{number}") for number in (MOST_NAMED, 2 * MOST_NAMED - 1)] == [False, True]
