@@ -230,3 +230,16 @@ async def commits_of(node: Application, key: str, commits: int) -> None:
 
     node.writer.listeners.append(Counting())
     await eventually(lambda: done >= commits or node.reached(key) == "READY")
+
+
+async def test_requests_that_hold_what_each_other_needs_end_and_keep_nothing(node: Application, far: Seller) -> None:
+    """Each needs both machines, and has one."""
+    machine = [component(name, 64_000) for name in ("one", "other")]
+    keys = await asyncio.gather(*(node.submit(*machine) for _ in range(4)))
+
+    await eventually(lambda: all(node.reached(key) in ("READY", "FAILED") for key in keys))
+
+    ready = [key for key in keys if node.reached(key) == "READY"]
+    assert len(ready) <= 1
+    await eventually(lambda: all(not node.request(key).open for key in keys if key not in ready))
+    assert len(sold(far)) == len(node.virtual_nodes()) == 2 * len(ready)

@@ -54,15 +54,13 @@ REMEMBERED: Final = 64
 class Search:
     """What a search found: candidates, best first, and how each provider that was asked answered.
 
+    Where nobody has all that is wanted, these may have as much as will do: their counter-offers will tell.
     `asked` is false where all of it was known already; then the answers are those of the question that was put before.
-    `whole` is false where nobody has all that is wanted: these may have as much as will do, and their counter-offers
-    will tell.
     """
 
     candidates: tuple[Candidate, ...]
     answers: tuple[ProviderAnswer, ...]
     asked: bool = True
-    whole: bool = True
 
 
 class ConsumerRear:
@@ -105,7 +103,7 @@ class ConsumerRear:
             self._heard.appendleft(heard)
             ranked = self._ranked(heard.candidates, component, excluded)
             if not ranked and (near := await self._near(component, excluded, heard)):
-                return Search(near, heard.answers, whole=False)
+                return Search(near, heard.answers)
             return Search(ranked, heard.answers)
 
     async def _near(self, component: Component, excluded: frozenset[str], heard: Heard) -> tuple[Candidate, ...]:
