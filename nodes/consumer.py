@@ -11,6 +11,8 @@ from nodes.orchestration.orchestrator import Orchestrator
 from nodes.purchasing import Purchasing
 from nodes.searching import CANDIDATES, Searching
 from nodes.settings import NodeSettings
+from rear.domain.contract import Contract
+from rear.domain.pool import Pool
 from rear.domain.window import SECOND, Duration
 from rear.ledger.commit import Committed
 from rear.ledger.store import StateDirectory, Store
@@ -24,6 +26,9 @@ from rear.rpc.peers import RpcPeers
 
 CONDITIONS: Final = (CANDIDATES, "purchases", "fabric", "service requests")
 """What readiness warns of."""
+
+OF_SELLING: Final = frozenset({Pool, Contract})
+"""What consumers have nothing to do with, and most of what happens is about."""
 
 
 class Consumer:
@@ -57,10 +62,12 @@ class Consumer:
 
     def committed(self, batch: Sequence[Committed]) -> None:
         """Takes notice of what has happened: first those whom nobody waits for."""
-        self.ratings.committed(batch)
-        self._purchasing.committed(batch)
-        self.fabric.committed(batch)
-        self._orchestrator.committed(batch)
+        ours = [item for item in batch if type(item.step.after) not in OF_SELLING]
+        if ours:
+            self.ratings.committed(ours)
+            self._purchasing.committed(ours)
+            self.fabric.committed(ours)
+            self._orchestrator.committed(ours)
 
     async def start(self) -> None:
         """Goes on with everything that is open."""
