@@ -39,6 +39,7 @@ from rear.rpc import (
     contract_watch,
     discovery_service,
     errors,
+    open_watches,
     paging,
     undecodable,
 )
@@ -264,6 +265,8 @@ def test_the_limits_are_those_of_the_code(protocol: str) -> None:
         "`ttp`": f"{promises.maximum_ttp // HOUR} h; {promises.default_ttp // MINUTE} min by default",
         "default lease": f"{promises.default_lease // HOUR} h",
         "horizon": f"{promises.horizon // DAY:,} days",
+        "watches of contracts that one caller has open; watches of service requests; waits for operations": ""
+        f"{open_watches.MOST_WATCHES} each",
         "wait for an open outcome": f"{answering.LONGEST_WAIT:g} s",
     }
     assert told == true
