@@ -25,7 +25,7 @@ def outcome(request: service_request_pb2.ServiceRequest) -> list[str]:
         return [f"{state.capitalize()}."]
     lines = [f"{state.capitalize()}: {request.error.message}"]
     if any(component_state_of(component) == "ENDING" for component in request.components):
-        lines.append("What there is is being given back.")
+        lines.append("What it has is being given back.")
     return lines
 
 

@@ -128,7 +128,7 @@ def test_what_is_given_back_is_told_until_it_is() -> None:
     assert told(steps, at("ENDING")) == ["is given back"]
     assert outcome(request("FAILED", error="nobody has it", component=remote("ENDING"))) == [
         "Failed: nobody has it",
-        "What there is is being given back.",
+        "What it has is being given back.",
     ]
     assert told(steps, at("ENDED")) == ["given back"]
 
