@@ -243,3 +243,20 @@ async def test_requests_that_hold_what_each_other_needs_end_and_keep_nothing(nod
     assert len(ready) <= 1
     await eventually(lambda: all(not node.request(key).open for key in keys if key not in ready))
     assert len(sold(far)) == len(node.virtual_nodes()) == 2 * len(ready)
+
+
+async def test_a_request_whose_windows_end_while_the_node_is_down_completes_and_is_forgotten(
+    node: Application, far: Seller
+) -> None:
+    window = AskedWindow(None, None, HOUR)
+    key = await node.submit(component("web", 3_000, window=window), component("big", 40_000, window=window))
+    await eventually(lambda: node.reached(key) == "READY")
+    await node.drop()
+
+    node.clock.at = after(node.clock.at, 2 * HOUR)
+    await node.open()
+
+    await eventually(lambda: node.reached(key) == "COMPLETED")
+    assert node.local_holds() == []
+    await eventually(lambda: key not in node.state.requests and not node.state.purchases)
+    assert len(node.orchestrator._agenda) == 0
