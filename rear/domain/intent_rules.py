@@ -69,6 +69,9 @@ def _check_component(component: Component, path: str) -> None:
                 field_of(kind, f"{path}.partition.quantities"), "is 0; ask for more than nothing, or leave it out"
             )
     check_well_formed(component.partition, f"{path}.partition")
+    for at, unit in enumerate(component.partition.units):
+        _check_text(unit.unit_class, f"{path}.partition.units[{at}].unit_class")
+        _check_described(unit.attributes, f"{path}.partition.units[{at}].attributes")
     for kind, amount in component.minimum.items():
         _check_minimum(kind, amount, component, f"{path}.minimum")
     _check_window(component, path)
@@ -103,10 +106,7 @@ def _check_window(component: Component, path: str) -> None:
 def _check_constraints(constraints: Constraints, path: str) -> None:
     for name in ("architectures", "gpu_models", "security_standards"):
         _check_texts(getattr(constraints, name), f"{path}.{name}")
-    _check_size(constraints.tags, f"{path}.tags")
-    for tag, text in constraints.tags:
-        _check_text(tag, f"{path}.tags[{tag[:MAX_TEXT]}]")
-        _check_text(text, f"{path}.tags[{tag}]")
+    _check_described(constraints.tags, f"{path}.tags")
     if (price := constraints.max_price) is not None:
         if not _is_currency(price.currency):
             raise InvalidField(f"{path}.max_price.currency_code", "must be three capital letters, such as EUR")
@@ -221,6 +221,14 @@ def _check_texts(texts: Sequence[str], path: str) -> None:
     for at, text in enumerate(texts):
         _check_text(text, f"{path}[{at}]")
     _check_different(texts, [f"{path}[{at}]" for at in range(len(texts))])
+
+
+def _check_described(texts: Sequence[tuple[str, str]], path: str) -> None:
+    """Tags or attributes: names and what is said under them."""
+    _check_size(texts, path)
+    for name, text in texts:
+        _check_text(name, f"{path}[{name[:MAX_TEXT]}]")
+        _check_text(text, f"{path}[{name}]")
 
 
 def _check_text(text: str, path: str) -> None:

@@ -55,6 +55,15 @@ def test_a_sensible_intent_passes() -> None:
         ({"partition": Demand(Quantities({"pods": -1}))}, "partition.quantities.pods"),
         ({"partition": Demand(Quantities({"pods": 0, "disks": 4}))}, "partition.quantities.pods"),
         ({"partition": Demand(units=(UnitRequest("gpu", 0),))}, "partition.units[0].count"),
+        ({"partition": Demand(units=(UnitRequest("g" * 257, 1),))}, "partition.units[0].unit_class"),
+        (
+            {"partition": Demand(units=(UnitRequest("gpu", 1, attributes=(("a", ""),)),))},
+            "partition.units[0].attributes[a]",
+        ),
+        (
+            {"partition": Demand(units=(UnitRequest("gpu", 1, attributes=tuple((f"{n}", "x") for n in range(65))),))},
+            "partition.units[0].attributes",
+        ),
         ({"minimum": Quantities({"cpu_millicores": 2_001})}, "minimum.cpu_millicores"),
         ({"minimum": Quantities({"vcpus": 0})}, "minimum.extended[vcpus]"),
         ({"minimum": Quantities({"pods": 1})}, "minimum.pods"),
