@@ -14,7 +14,7 @@ from rear.domain.lifecycle import CONTRACT_LIFECYCLE, ContractState
 from rear.domain.link import ContractCopy, Order
 from rear.domain.price import Money
 from rear.domain.units import UnitShare
-from rear.domain.window import FOREVER, MINUTE, SECOND, AskedWindow, Duration, Instant, Window
+from rear.domain.window import BEGINNING, FOREVER, MINUTE, SECOND, AskedWindow, Duration, Instant, Window
 
 ROUNDING: Final = SECOND
 """How far a window may be from the one that was asked for: a seller may count in coarser units of time."""
@@ -79,9 +79,15 @@ def _assigned(partition: Demand, shares: tuple[UnitShare, ...]) -> bool:
 
 
 def _in_window(asked: AskedWindow, window: Window, created_at: Instant) -> bool:
-    """Whether the seller may have made this of what was asked: what was left open it decides itself."""
-    earliest, latest = (None, created_at) if asked.start is None else (asked.start, asked.start + SKEW)
-    if (earliest is not None and window.start < earliest - ROUNDING) or window.start > latest + ROUNDING:
+    """Whether the seller may have made this of what was asked: what was left open it decides itself.
+
+    One without a start begins when the contract is made; a seller need not say when that was.
+    """
+    if asked.start is not None:
+        begins = asked.start - ROUNDING <= window.start <= asked.start + SKEW
+    else:
+        begins = created_at <= BEGINNING or window.start <= created_at + ROUNDING
+    if not begins:
         return False
     if asked.end is not None:
         return abs(window.end - asked.end) <= ROUNDING
