@@ -186,6 +186,30 @@ async def test_a_refusal_that_says_nothing_of_an_earlier_attempt_leaves_no_contr
     assert agree(buyer, seller, key)
 
 
+async def test_so_does_one_after_an_answer_that_could_not_be_recorded(
+    buyer: Buyer, seller: Seller, sellers: SellerInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truly, attempts = sellers.reserve, 0
+    assert isinstance(buyer.stream, FaultyStream)
+    faults = buyer.stream.faults
+
+    async def reserve(wanted: Any, request_id: str) -> ContractCopy:
+        nonlocal attempts
+        attempts += 1
+        if attempts > 1:
+            raise PermissionDenied("not any more")
+        answer = await truly(wanted, request_id)
+        faults.append(is_refused)
+        return answer
+
+    monkeypatch.setattr(sellers, "reserve", reserve)
+    key = await buyer.order("r1", order(confirm=True))
+
+    await durably(buyer, lambda: not buyer.bought(key).open)
+    assert attempts == 2
+    assert agree(buyer, seller, key)
+
+
 async def test_a_refusal_at_the_first_attempt_is_not_cancelled(buyer: Buyer, sellers: SellerInMemory) -> None:
     async def refuse(_: str) -> None:
         raise PermissionDenied("not you")
@@ -463,6 +487,7 @@ async def test_both_sides_agree_once_faults_stop(
     sold.faults.clear()
     sellers.loss = sellers.again = 0.0
     await sellers.rest()
+    await seller.timekeeper.work_off()  # what a fault kept it from
 
     await durably(buyer, lambda: all(agree(buyer, seller, key) for key in keys))
     kept, rebuilt = await buyer.digests()

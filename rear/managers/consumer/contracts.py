@@ -22,50 +22,24 @@ from rear.domain.event import Cause
 from rear.domain.events import AnyEvent
 from rear.domain.link import ContractCopy, LinkVerb
 from rear.domain.purchase import UNTRUE, PendingLink, Purchase
-from rear.domain.refusals import (
-    CapacityExceeded,
-    ContractNotFound,
-    FlavourChanged,
-    FlavourNotFound,
-    InvalidField,
-    NotServed,
-    PriceAboveMaximum,
-    Refusal,
-    RefusedElsewhere,
-    RequestIdReused,
-    TryAgain,
-)
+from rear.domain.refusals import CapacityExceeded, ContractNotFound, Refusal, RequestIdReused, TryAgain
 from rear.domain.virtual_node import virtual_node_id
 from rear.domain.window import SECOND, Duration, Instant
 from rear.ledger.commit import Committed, Decision
 from rear.ledger.writer import Writer
 from rear.managers.consumer.peers import Unanswered
-from rear.managers.consumer.sellers import Sellers
+from rear.managers.consumer.sellers import NOTHING_THERE, Sellers, reason_of
 
 log = structlog.get_logger(__name__)
 
 OTHER_CALLER: Final = "CALLER_CHANGED"
 """The reason of a LinkUndone where the seller would take this node for somebody else than when it was decided."""
 
-
 AT_ONCE: Final = 32
 """Requests to one seller side by side: thousands that wait for one that does not answer must not take up all time."""
 
 IN_SLICE: Final = 64
 """Purchases that are read in one go at a start: a few milliseconds."""
-
-
-NOTHING_THERE: Final = (
-    CapacityExceeded,
-    FlavourChanged,
-    FlavourNotFound,
-    InvalidField,
-    NotServed,
-    PriceAboveMaximum,
-)
-"""Refusals of a reservation by a seller that has looked whether it has its contract. Others say nothing of that: a
-request that was sent before and not answered may have led to one.
-"""
 
 
 class PurchaseArchive(Protocol):
@@ -90,8 +64,8 @@ class ConsumerContractManager:
         self._asking: defaultdict[str, asyncio.Semaphore] = defaultdict(partial(asyncio.Semaphore, AT_ONCE))
         self._heard: dict[str, ContractCopy | None] = {}
         """By the contracts that something is asked about: what was heard of them meanwhile, and is not on record."""
-        self._in_doubt: set[str] = set()
-        """Reservations that were sent, or may have been, and not answered."""
+        self._sent: set[str] = set()
+        """Reservations that were sent, or may have been, and whose outcome is not on record."""
         self.on_change: Callable[[Purchase], None] = lambda _: None
         """Told of each purchase that is open when this starts, and of each that changes."""
 
@@ -108,7 +82,7 @@ class ConsumerContractManager:
             if number % IN_SLICE == IN_SLICE - 1:
                 await asyncio.sleep(0)
         for purchase in [*purchases.values()]:
-            self._in_doubt.add(purchase.id)
+            self._sent.add(purchase.id)
             self._note(purchase)
 
     async def stop(self) -> None:
@@ -164,7 +138,7 @@ class ConsumerContractManager:
             self.open.pop(purchase.id, None)
             self._pauses.over(purchase.id)
         if not purchase.open or purchase.copy is not None:
-            self._in_doubt.discard(purchase.id)
+            self._sent.discard(purchase.id)
         self.on_change(purchase)
         if purchase.pending is not None:
             self._links.wake(purchase.id)
@@ -239,20 +213,18 @@ class ConsumerContractManager:
         if leads_to != purchase.id:
             changed = f"this node was somebody else to the seller when it decided: it would get contract {leads_to} now"
             return await self._undo(purchase.id, Refusal(changed), None, OTHER_CALLER)
-        began = asyncio.get_running_loop().time()
+        in_doubt, began = purchase.id in self._sent, asyncio.get_running_loop().time()
+        self._sent.add(purchase.id)
         try:
             contract = await self._answer(self._sellers.reserve(purchase.order, purchase.request_id))
         except Unanswered as silence:
-            self._in_doubt.add(purchase.id)
             if silence.reason != UNTRUE:
                 raise
             return await self._give_up(purchase.id, UNTRUE, silence.message, self._since(began))
         except Refusal as refusal:
             failpoints.reach("links.answered")
-            if isinstance(refusal, RequestIdReused) or (
-                purchase.id in self._in_doubt and not isinstance(refusal, NOTHING_THERE)
-            ):
-                return await self._give_up(purchase.id, _reason(refusal), refusal.message, self._since(began))
+            if isinstance(refusal, RequestIdReused) or (in_doubt and not isinstance(refusal, NOTHING_THERE)):
+                return await self._give_up(purchase.id, reason_of(refusal), refusal.message, self._since(began))
             return await self._undo(purchase.id, refusal, self._since(began))
         return await self.see(contract, self._since(began))
 
@@ -283,7 +255,7 @@ class ConsumerContractManager:
         self, contract_id: str, refusal: Refusal, elapsed: Duration | None, reason: str | None = None
     ) -> bool:
         counter_offer = refusal.counter_offer if isinstance(refusal, CapacityExceeded) else None
-        stable = reason or _reason(refusal)
+        stable = reason or reason_of(refusal)
 
         def decide(purchase: Purchase, now: Instant) -> Sequence[AnyEvent]:
             allocation = self._virtual_node(purchase)
@@ -308,9 +280,3 @@ class ConsumerContractManager:
     @staticmethod
     def _since(began: float) -> Duration:
         return Duration(int((asyncio.get_running_loop().time() - began) * SECOND))
-
-
-def _reason(refusal: Refusal) -> str:
-    if isinstance(refusal, RefusedElsewhere):
-        return refusal.metadata.get("reason") or refusal.reason
-    return refusal.reason

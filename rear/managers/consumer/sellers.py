@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Protocol
+from typing import Final, Protocol
 
 from rear.domain.link import ContractCopy, Order
+from rear.domain.refusals import (
+    CapacityExceeded,
+    FlavourChanged,
+    FlavourNotFound,
+    InvalidField,
+    NotServed,
+    PriceAboveMaximum,
+    Refusal,
+    RefusedElsewhere,
+)
 from rear.domain.value import value
+
+NOTHING_THERE: Final = (
+    CapacityExceeded,
+    FlavourChanged,
+    FlavourNotFound,
+    InvalidField,
+    NotServed,
+    PriceAboveMaximum,
+)
+"""Refusals of a reservation by a seller that has looked whether it has its contract. Others say nothing of that: a
+request that was sent before and not answered may have led to one.
+"""
 
 
 @value
@@ -56,3 +78,10 @@ class Sellers(Protocol):
         It tells something every few seconds, also where nothing changes.
         """
         ...
+
+
+def reason_of(refusal: Refusal) -> str:
+    """The stable reason of a seller's refusal, also of one that is not known here."""
+    if isinstance(refusal, RefusedElsewhere):
+        return refusal.metadata.get("reason") or refusal.reason
+    return refusal.reason
