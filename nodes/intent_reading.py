@@ -11,12 +11,14 @@ from nodes.intent_document import read_document
 from nodes.service_handler import ReadIntent
 from rear.documents import DocumentError
 from rear.domain.intent import Intent
+from rear.domain.intent_rules import check_times
 from rear.domain.refusals import InvalidField
 from rear.domain.window import Duration, Instant
 from rear.v1 import intent_service_pb2
 from rear.wire.intents import LARGEST_INTENT, intent_from
 
 DOCUMENT: Final = "document"
+INTENT: Final = "intent"
 
 
 class IntentReader:
@@ -38,9 +40,10 @@ class IntentReader:
             raise InvalidField("form", "is required: an intent, or a document")
         if form == DOCUMENT:
             return partial(self._from_document, request.document)
-        intent = intent_from(request.intent)
+        intent = intent_from(request.intent, INTENT)
 
-        async def read(_: Instant) -> Intent:
+        async def read(now: Instant) -> Intent:
+            check_times(intent, now, self._skew, INTENT)
             return intent
 
         return read

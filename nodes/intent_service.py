@@ -22,6 +22,7 @@ from rear.domain.request_decisions import (
     operation_name,
 )
 from rear.domain.service_request import RequestState, ServiceRequest, service_request_id
+from rear.managers.provider.provider import Provider
 from rear.rpc.answering import Context, Gate, answered, streamed
 from rear.rpc.changing import LONGEST_REASON, check_request_id, fingerprint, text_from
 from rear.rpc.identity import Callers
@@ -45,11 +46,11 @@ Shown = TypeVar("Shown", bound=Message)
 class IntentServicer(intent_service_pb2_grpc.IntentServiceServicer):
     """Answers for the service requests of one node."""
 
-    def __init__(self, handler: ServiceHandler, node_id: str, callers: Callers, gate: Gate) -> None:
+    def __init__(self, handler: ServiceHandler, provider: Provider, callers: Callers, gate: Gate) -> None:
         self.gate = gate
         self._handler = handler
-        self._intents = IntentReader(handler.skew)
-        self._node_id = node_id
+        self._intents = IntentReader(provider.promises.skew)
+        self._node_id = provider.provider_id
         self._callers = callers
         self._open = OpenWatches()
 

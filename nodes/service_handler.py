@@ -11,13 +11,12 @@ from rear.domain import request_decisions as decisions
 from rear.domain.allocation import Allocation
 from rear.domain.event import Cause
 from rear.domain.intent import Intent
-from rear.domain.intent_rules import check_times
 from rear.domain.purchase import Purchase
 from rear.domain.refusals import InvalidField, ServiceRequestNotFound
 from rear.domain.request_decisions import RequestFilter
 from rear.domain.service_request import ServiceRequest, evolve
 from rear.domain.value import value
-from rear.domain.window import Duration, Instant
+from rear.domain.window import Instant
 from rear.ledger.commit import Decision, Outcome
 from rear.ledger.writer import Writer
 from rear.projections.histories import RequestRows
@@ -75,7 +74,7 @@ class RequestPage:
 
 
 ReadIntent = Callable[[Instant], Awaitable[Intent]]
-"""Gives the intent of a submission as of an instant; it may take its time. Raises InvalidField."""
+"""Gives the intent of a submission, checked as of an instant by every rule; may take its time. Raises InvalidField."""
 
 
 class ServiceHandler:
@@ -84,10 +83,8 @@ class ServiceHandler:
     `owner` is whose service requests a caller may see; None: everybody's.
     """
 
-    def __init__(self, writer: Writer, archive: RequestArchive, news: RequestNews, skew: Duration) -> None:
-        """`skew` is by how much callers' clocks may differ from this one's."""
+    def __init__(self, writer: Writer, archive: RequestArchive, news: RequestNews) -> None:
         self.news = news
-        self.skew = skew
         self._writer = writer
         self._archive = archive
 
@@ -131,7 +128,6 @@ class ServiceHandler:
             other = known(now).answer[0]
             if other is not None:
                 return Decision((), (other, now))
-            check_times(intent, now, self.skew, "intent")
             cause = Cause(now, now, caller, submission.request_id)
             event = decisions.accept(submission.id, intent, submission.fingerprint, cause)
             return Decision(() if submission.validate_only else (event,), (evolve(None, event), now))

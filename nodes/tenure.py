@@ -87,7 +87,7 @@ class Tenure:
         self.provider = Provider(settings.provider_id, settings.promises, writer, self.feed, Timers(tables.due()))
         self.timekeeper = Timekeeper(self.provider)
         self.contracts = ContractManager(self.provider)
-        self.requests = ServiceHandler(writer, self.feed, RequestNews(writer.state), settings.promises.skew)
+        self.requests = ServiceHandler(writer, self.feed, RequestNews(writer.state))
         self._settings = settings
         self._store = store
         self._endpoint = endpoint
@@ -188,7 +188,7 @@ class Tenure:
         contracts = ContractServicer(self.contracts, watching, provider, callers, gate)
         fabric = FabricServicer(FabricManager(provider, self.consumer.fabric.granting), provider, callers, gate)
         audit = AuditServicer(stream, provider, self._settings.name, self._signal, gate)
-        intents = IntentServicer(self.requests, provider.provider_id, callers, gate)
+        intents = IntentServicer(self.requests, provider, callers, gate)
         operations = OperationsServicer(RequestOperations(self.requests), callers, gate)
         adding = (
             lambda server: discovery_service_pb2_grpc.add_DiscoveryServiceServicer_to_server(discovery, server),

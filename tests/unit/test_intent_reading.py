@@ -9,12 +9,16 @@ import time
 import pytest
 
 from nodes import intent_reading
+from nodes.intent_document import read_document
 from nodes.intent_reading import IntentReader
 from rear.domain.demand import Demand
 from rear.domain.intent import Component, Intent, Workload
 from rear.domain.quantities import Quantities
+from rear.domain.refusals import InvalidField
 from rear.domain.window import SECOND, Duration, Instant
+from rear.v1 import intent_pb2
 from rear.v1.intent_service_pb2 import SubmitIntentRequest
+from rear.wire.intents import write_intent
 
 NOW = Instant(1_800_000_000 * SECOND)
 INTENT = Intent("shop", (Component("web", Demand(Quantities({"pods": 1})), Workload(("serve",))),))
@@ -56,3 +60,23 @@ async def test_documents_are_read_one_after_the_other_and_not_at_all_for_those_w
     await reading("another")
     assert not side_by_side
     assert begun == [*(f"document {n}" for n in range(7)), "another"]
+
+
+@pytest.mark.parametrize("form", ["intent", "document"])
+async def test_what_lies_in_the_past_is_refused_with_the_field_of_the_form_that_was_sent(form: str) -> None:
+    document = """
+        name: shop
+        components:
+        - name: web
+          quantities: {pods: 1}
+          window: {start: 2027-01-15T07:00:00Z}
+          workload: {command: [serve]}
+    """
+    message = intent_pb2.Intent()
+    write_intent(message, read_document(document, Instant(0), Duration(0)))
+    request = SubmitIntentRequest(document=document) if form == "document" else SubmitIntentRequest(intent=message)
+
+    with pytest.raises(InvalidField) as refused:
+        await IntentReader(Duration(0)).reader(request)(NOW)
+
+    assert refused.value.field == f"{form}.components[0].window.start"
