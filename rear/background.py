@@ -47,6 +47,10 @@ class Pauses:
         self._next[key] = min(2 * pause, self._longest)
         return pause
 
+    def waiting(self, key: str) -> bool:
+        """Whether an attempt came to nothing, and none has come to something since."""
+        return key in self._next
+
     def over(self, key: str) -> None:
         """Something came of it: the next pause is a short one."""
         self._next.pop(key, None)

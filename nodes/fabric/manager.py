@@ -126,7 +126,8 @@ class VirtualFabricManager:
         return None
 
     def _again(self, contract_id: str, because: Exception, at_least: float = 0.0) -> float:
-        log.info("a contract is not peered yet", contract=contract_id, because=str(because))
+        if not self._pauses.waiting(contract_id):  # once, and not each few seconds until the provider is back
+            log.info("a contract is not peered yet", contract=contract_id, because=str(because))
         return max(at_least, self._pauses.longer(contract_id))
 
     async def _peer(self, stands: Allocation, purchase: Purchase) -> None:

@@ -41,7 +41,7 @@ def write_contracts(listed: Iterable[contract_pb2.Contract]) -> None:
     if rows:
         write_table(("contract", "state", "pool", "partition", "start", "end", "price"), rows)
     else:
-        click.echo("No contract.")
+        click.echo("No contract was made with this service. What it buys itself is in `rear intent list`.")
 
 
 def state_of(contract: contract_pb2.Contract) -> str:

@@ -102,6 +102,8 @@ def test_pauses_double_up_to_the_longest_and_begin_anew_once_something_came_of_i
 
     assert [pauses.longer("a") for _ in range(4)] == [1.0, 2.0, 3.0, 3.0]
     assert pauses.longer("b") == 1.0
+    assert pauses.waiting("a")
     pauses.over("a")
+    assert not pauses.waiting("a")
     pauses.over("never waited")
     assert pauses.longer("a") == 1.0

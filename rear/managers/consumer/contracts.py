@@ -174,7 +174,8 @@ class ConsumerContractManager:
         try:
             moved = await self._attempt(purchase, pending)
         except Unanswered as silence:
-            log.info("no answer of a seller", contract=purchase.id, because=str(silence))
+            if not self._pauses.waiting(purchase.id):  # once, and not each few seconds until the seller is back
+                log.info("no answer of a seller", contract=purchase.id, because=str(silence))
             return False
         except TryAgain:
             raise

@@ -67,7 +67,8 @@ class SellerFollower:
             if seller in self._known:
                 await self._listen(seller)
         except Unanswered as silence:
-            log.info("a seller cannot be followed just now", seller=seller, because=str(silence))
+            if not self._pauses.waiting(seller):
+                log.info("a seller cannot be followed just now", seller=seller, because=str(silence))
         lasted = asyncio.get_running_loop().time() - began
         if lasted >= LASTING or seller not in self._known:
             self._pauses.over(seller)
