@@ -210,8 +210,9 @@ class SellerInMemory:
     async def _arrive_again(self, call: Callable[[], Awaitable[Answered]]) -> None:
         await asyncio.sleep(self._random.random() / 5)
         if not self._down:
-            with suppress(Refusal):
-                await call()
+            with suppress(Refusal, TimeoutError):
+                async with asyncio.timeout(0.5):  # one that is killed meanwhile never answers
+                    await call()
 
     def _lose(self, what: str) -> None:
         if self._down or self._random.random() < self.loss:
