@@ -14,6 +14,12 @@ from rear.command.settings import FOLLOWING_PATIENCE, Settings, common_options, 
 if TYPE_CHECKING:
     from rear.v1 import contract_pb2, contract_service_pb2
 
+    Changed = (
+        contract_service_pb2.PurchaseFlavourResponse
+        | contract_service_pb2.CancelContractResponse
+        | contract_service_pb2.RevokeContractResponse
+    )
+
 STATES: Final = ("reserved", "confirmed", "active", "expired", "cancelled", "revoked", "completed")
 
 
@@ -49,10 +55,7 @@ async def _purchase(chosen: Settings, request: contract_service_pb2.PurchaseFlav
             known = await client.get_contract(contract_service_pb2.GetContractRequest(contract_id=request.contract_id))
             request.revision = known.contract.revision
         response = await client.purchase_flavour(request)
-    if chosen.json:
-        write_json(response)
-    else:
-        write_contract(response.contract)
+    _show_answer(chosen, response)
 
 
 @click.command()
@@ -79,6 +82,10 @@ def cancel(contract_id: str, reason: str, revision: int | None, request_id: str 
 async def _cancel(chosen: Settings, request: contract_service_pb2.CancelContractRequest) -> None:
     async with chosen.client() as client:
         response = await client.cancel_contract(request)
+    _show_answer(chosen, response)
+
+
+def _show_answer(chosen: Settings, response: Changed) -> None:
     if chosen.json:
         write_json(response)
     else:
@@ -137,10 +144,7 @@ def revoke_contract(
 async def _revoke(chosen: Settings, request: contract_service_pb2.RevokeContractRequest) -> None:
     async with chosen.client() as client:
         response = await client.revoke_contract(request)
-    if chosen.json:
-        write_json(response)
-    else:
-        write_contract(response.contract)
+    _show_answer(chosen, response)
 
 
 @contracts.command("watch")

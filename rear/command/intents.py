@@ -160,14 +160,9 @@ def show(service_request_id: str) -> None:
 
 
 async def _show(chosen: Settings, request: intent_service_pb2.GetServiceRequestRequest) -> None:
-    from rear.command.intent_report import write_request
-
     async with chosen.intents_client() as client:
         response = await client.get_service_request(request)
-    if chosen.json:
-        write_json(response)
-    else:
-        write_request(response.service_request)
+    _show_answer(chosen, response)
 
 
 @intent.command("cancel")
@@ -186,10 +181,17 @@ def cancel(service_request_id: str, reason: str, request_id: str | None) -> None
 
 
 async def _cancel(chosen: Settings, request: intent_service_pb2.CancelServiceRequestRequest) -> None:
-    from rear.command.intent_report import write_request
-
     async with chosen.intents_client() as client:
         response = await client.cancel_service_request(request)
+    _show_answer(chosen, response)
+
+
+def _show_answer(
+    chosen: Settings,
+    response: intent_service_pb2.GetServiceRequestResponse | intent_service_pb2.CancelServiceRequestResponse,
+) -> None:
+    from rear.command.intent_report import write_request
+
     if chosen.json:
         write_json(response)
     else:

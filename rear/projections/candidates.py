@@ -19,6 +19,7 @@ from rear.domain.candidate import Candidate
 from rear.domain.value import value
 from rear.domain.window import Instant
 from rear.ledger.offers import OffersStanding, OffersStream
+from rear.projections.digest import add_rows, at_one_moment
 from rear.projections.tables import discard
 from rear.wire.heard import Unusable
 from rear.wire.offers import Withdrawn, read_news
@@ -171,17 +172,9 @@ async def refill(stream: OffersStream, table: CandidatesTable) -> OffersStanding
 def candidates_digest(connection: sqlite3.Connection) -> tuple[int, str]:
     """The sequence that the table stands at, and SHA-256 over its rows. Equal streams give equal digests."""
     whole = sha256()
-    connection.execute("BEGIN")
-    try:
-        standing = connection.execute("SELECT sequence FROM standing").fetchone()
-        for row in connection.execute(f"SELECT * FROM {TABLE} ORDER BY sequence"):
-            for cell in row:
-                data = cell if isinstance(cell, bytes) else repr(cell).encode()
-                whole.update(len(data).to_bytes(4, "big"))
-                whole.update(data)
-    finally:
-        connection.execute("ROLLBACK")
-    return (standing[0] if standing else 0), whole.hexdigest()
+    with at_one_moment(connection) as sequence:
+        add_rows(whole, connection.execute(f"SELECT * FROM {TABLE} ORDER BY sequence"))
+    return sequence, whole.hexdigest()
 
 
 def _row(sequence: int, candidate: Candidate, payload: bytes) -> Row:

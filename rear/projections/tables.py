@@ -37,6 +37,7 @@ from rear.ledger.errors import LedgerError
 from rear.projections import rows, schema
 from rear.projections.batch import standing_row, statements
 from rear.projections.bulk import Filling, filling
+from rear.projections.digest import add_rows, at_one_moment
 from rear.projections.histories import RequestRows, events_of, purchase_of, request_of, requests_of
 from rear.projections.known import KnownContracts
 from rear.projections.lazy import Lazily, LazyHolds
@@ -389,19 +390,11 @@ def counts_of(connection: sqlite3.Connection) -> dict[str, int]:
 def digest_of(connection: sqlite3.Connection) -> tuple[int, str]:
     """The sequence that the tables stand at, and SHA-256 over every row of every table in order."""
     whole = sha256()
-    connection.execute("BEGIN")  # so that all of it is of one moment
-    try:
-        standing = connection.execute("SELECT sequence FROM standing").fetchone()
+    with at_one_moment(connection) as sequence:
         for table, order in schema.TABLES.items():
             whole.update(f"[{table}]".encode())
-            for row in connection.execute(f"SELECT * FROM {table} ORDER BY {order}"):
-                for value in row:
-                    data = value if isinstance(value, bytes) else repr(value).encode()
-                    whole.update(len(data).to_bytes(4, "big"))
-                    whole.update(data)
-    finally:
-        connection.execute("ROLLBACK")
-    return (standing[0] if standing else 0), whole.hexdigest()
+            add_rows(whole, connection.execute(f"SELECT * FROM {table} ORDER BY {order}"))
+    return sequence, whole.hexdigest()
 
 
 def read_only(path: Path) -> sqlite3.Connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Final
+from typing import Final, TypeVar
 
 from google.protobuf.message import Message
 
@@ -30,6 +30,15 @@ from rear.wire.requests import duration_from, money_from, partition_from, states
 from rear.wire.values import write_duration, write_instant
 
 LONGEST_CHAIN_ID: Final = 64
+
+R = TypeVar(
+    "R",
+    pb.ReserveFlavourResponse,
+    pb.PurchaseFlavourResponse,
+    pb.CancelContractResponse,
+    pb.RevokeContractResponse,
+    pb.GetContractResponse,
+)
 
 Verb = pb.PurchaseFlavourRequest | pb.CancelContractRequest | pb.RevokeContractRequest
 
@@ -69,10 +78,8 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
         answer = await self._manager.reserve(
             command, caller=caller, request_id=request.request_id, validate_only=request.validate_only
         )
-        response = pb.ReserveFlavourResponse(position=answer.position)
-        write_contract(response.contract, answer.contract, self._provider.provider_id)
+        response = self._filled(pb.ReserveFlavourResponse(), answer)
         _write_ttp(response, answer)
-        write_instant(response.server_time, answer.at)
         return response
 
     @answered
@@ -85,10 +92,7 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
             caller=self._callers.identity_of(context),
             validate_only=request.validate_only,
         )
-        response = pb.PurchaseFlavourResponse(position=answer.position)
-        write_contract(response.contract, answer.contract, self._provider.provider_id)
-        write_instant(response.server_time, answer.at)
-        return response
+        return self._filled(pb.PurchaseFlavourResponse(), answer)
 
     @answered
     async def CancelContract(self, request: pb.CancelContractRequest, context: Context) -> pb.CancelContractResponse:
@@ -103,10 +107,7 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
             owner=self._owner(caller),
             validate_only=request.validate_only,
         )
-        response = pb.CancelContractResponse(position=answer.position)
-        write_contract(response.contract, answer.contract, self._provider.provider_id)
-        write_instant(response.server_time, answer.at)
-        return response
+        return self._filled(pb.CancelContractResponse(), answer)
 
     @answered
     async def RevokeContract(self, request: pb.RevokeContractRequest, context: Context) -> pb.RevokeContractResponse:
@@ -123,10 +124,7 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
             owner=self._owner(caller),
             validate_only=request.validate_only,
         )
-        response = pb.RevokeContractResponse(position=answer.position)
-        write_contract(response.contract, answer.contract, self._provider.provider_id)
-        write_instant(response.server_time, answer.at)
-        return response
+        return self._filled(pb.RevokeContractResponse(), answer)
 
     @answered
     async def GetContract(self, request: pb.GetContractRequest, context: Context) -> pb.GetContractResponse:
@@ -134,10 +132,8 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
         self._provider.check_meant(request.provider_id)
         owner = self._owner(self._callers.identity_of(context))
         answer = await self._manager.get(request.contract_id, owner=owner)
-        response = pb.GetContractResponse(position=answer.position)
-        write_contract(response.contract, answer.contract, self._provider.provider_id)
+        response = self._filled(pb.GetContractResponse(), answer)
         _write_ttp(response, answer)
-        write_instant(response.server_time, answer.at)
         return response
 
     @answered
@@ -178,6 +174,13 @@ class ContractServicer(contract_service_pb2_grpc.ContractServiceServicer):
             caller = self._callers.identity_of(context)
             return {"contract_id": contract_id(self._provider.provider_id, caller, request.request_id)}
         return {"contract_id": str(getattr(request, "contract_id", ""))}
+
+    def _filled(self, response: R, answer: Answered) -> R:
+        """The response with the contract, the instant and the position of an answer."""
+        response.position = answer.position
+        write_contract(response.contract, answer.contract, self._provider.provider_id)
+        write_instant(response.server_time, answer.at)
+        return response
 
     def _owner(self, caller: str) -> str | None:
         """Whose contracts the caller may read and cancel; None: anybody's."""

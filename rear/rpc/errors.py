@@ -33,10 +33,8 @@ from rear.domain.refusals import (
 )
 from rear.rpc.refused import DETAILS_KEY
 from rear.wire.contracts import counter_offer_to_proto
+from rear.wire.statuses import DOMAIN, status_with_reason
 from rear.wire.values import write_duration
-
-DOMAIN: Final = "rear.v1"
-"""`ErrorInfo.domain` of every refusal."""
 
 MOST_DETAIL_BYTES: Final = 4_000
 """Details travel in trailers: beyond 8 KiB clients lose them."""
@@ -106,14 +104,8 @@ def status_of(refusal: Refusal) -> status_pb2.Status:
 
 def internal(incident: str) -> status_pb2.Status:
     """The answer to a fault of ours: no trace of it but the incident's id, which the log has too."""
-    info = error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"incident": incident})
-    status = status_pb2.Status(
-        code=code_pb2.INTERNAL, message=f"a fault of the service; its log has incident {incident}"
-    )
-    packed = AnyMessage()
-    packed.Pack(info)
-    status.details.append(packed)
-    return status
+    message = f"a fault of the service; its log has incident {incident}"
+    return status_with_reason(code_pb2.INTERNAL, message, "INTERNAL", {"incident": incident})
 
 
 def cut(text: str, longest: int) -> str:

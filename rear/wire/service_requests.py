@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc import code_pb2, status_pb2
 
 from rear.domain.allocation import Allocation
 from rear.domain.component_state import ComponentState, component_state
@@ -26,9 +25,8 @@ from rear.v1 import service_request_pb2 as messages
 from rear.wire.contracts import CONTRACT_STATE_NUMBERS
 from rear.wire.intents import write_intent
 from rear.wire.request_events import write_answer, write_refusal
+from rear.wire.statuses import status_with_reason
 from rear.wire.values import write_instant, write_partition, write_window
-
-DOMAIN: Final = "rear.v1"
 
 REQUEST_STATE_NUMBERS: Final[Mapping[RequestState, messages.ServiceRequestState.ValueType]] = {
     RequestState.IN_PROGRESS: messages.SERVICE_REQUEST_STATE_IN_PROGRESS,
@@ -86,11 +84,7 @@ def service_request_to_proto(
 
 def failure_status(failure: Failure) -> status_pb2.Status:
     """Why a service request failed or was cancelled."""
-    status = status_pb2.Status(code=CODES.get(failure.reason, code_pb2.UNKNOWN), message=failure.message)
-    packed = AnyMessage()
-    packed.Pack(error_details_pb2.ErrorInfo(reason=failure.reason, domain=DOMAIN))
-    status.details.append(packed)
-    return status
+    return status_with_reason(CODES.get(failure.reason, code_pb2.UNKNOWN), failure.message, failure.reason)
 
 
 def _write_component(
